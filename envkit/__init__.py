@@ -1,0 +1,3 @@
+"""envkit: declarative environments as code. The rooms and their order are in docs/architecture.md."""
+
+__version__ = "0.1.0"

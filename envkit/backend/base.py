@@ -1,0 +1,226 @@
+"""The port to a runtime.
+
+Contract: a call is about the state afterwards. `apply(change)` means "it is so now": repeating it is harmless, and
+deleting what is absent succeeds. `observe` never writes. Errors are EnvkitError subclasses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from typing import Protocol
+
+from envkit.address import Address
+from envkit.diagnostics import Diagnostic
+from envkit.events import Emit
+from envkit.observed.state import Instance, ObservedState
+from envkit.plan.model import Change
+from envkit.spec.environment import Condition, Environment
+
+
+class Materials(Protocol):
+    """Reads what must not be in a plan: called by backends at the moment of use."""
+
+    def secret(self, name: str) -> bytes:
+        """The content of `secrets.NAME`. Raises NotFoundError when its source is gone."""
+        ...
+
+    def config(self, name: str) -> bytes:
+        """The content of `configs.NAME`. Raises NotFoundError when its source is gone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend does on this machine.
+
+    expands_replicas: the planner plans each replica on its own. in_place: paths of a ServiceSpec (globs allowed) that
+    it changes without replacing; restart: paths that need a restart only. check: the diagnostics for what this
+    environment asks and the backend cannot do.
+    """
+
+    backend: str
+    expands_replicas: bool = True
+    in_place: frozenset[str] = frozenset()
+    restart: frozenset[str] = frozenset()
+    check: Callable[[Environment], Sequence[Diagnostic]] = lambda environment: ()
+
+
+Done = Callable[[Change, BaseException | None], None]
+
+
+class Session(Protocol):
+    """The writing side of a backend for one environment, holding its lock while open."""
+
+    def apply(self, changes: Sequence[Change], done: Done) -> None:
+        """Carry out a batch of changes that do not depend on one another, as fast as the runtime can.
+
+        `done(change, error)` is called exactly once per change, from any thread, as soon as it is so. Raises nothing
+        for a single change's failure. Called from several threads at a time.
+        """
+        ...
+
+    def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
+        """Return when every replica of the service meets the condition.
+
+        Raises ApplyError naming the address, with its last log lines, when it no longer can; returns early (without
+        error) when cancelled is set.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """services: empty for all; since/until: seconds since the epoch; tail: lines per instance, None for all."""
+
+    services: tuple[str, ...] = ()
+    follow: bool = False
+    tail: int | None = None
+    since: float | None = None
+    until: float | None = None
+    replica: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line without its newline; time: RFC 3339 with nanoseconds; stream: stdout or stderr."""
+
+    service: str
+    replica: int
+    time: str
+    stream: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """A process in a running instance. tty: give it a terminal (the caller's stdin is one); stdin: pass the caller's
+    stdin on. environment adds to the instance's."""
+
+    address: Address
+    argv: tuple[str, ...]
+    tty: bool = False
+    stdin: bool = True
+    detach: bool = False
+    user: str = ""
+    working_dir: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A one-off container of a service. argv empty: the service's command. ports: publish the service's ports too."""
+
+    service: str
+    argv: tuple[str, ...] = ()
+    tty: bool = False
+    stdin: bool = True
+    detach: bool = False
+    remove: bool = True
+    user: str = ""
+    working_dir: str = ""
+    entrypoint: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    service_ports: bool = False
+    publish: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    use_aliases: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """One row of `volume ls`. used_by: addresses; size in bytes, None when not measured."""
+
+    name: str
+    key: str
+    environment: str
+    path: str
+    driver: str
+    used_by: tuple[str, ...]
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One row of `stats`. cpu: cores in use; sizes in bytes; memory_limit 0: none."""
+
+    address: str
+    cpu: float
+    memory: int
+    memory_limit: int
+    pids: int
+    net_rx: int
+    net_tx: int
+    block_read: int
+    block_write: int
+
+
+class Backend(Protocol):
+    """A runtime, as the reconciler and the commands see it."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities: ...
+
+    def observe(self, environment: Environment) -> ObservedState:
+        """What is there now of this environment. Writes nothing."""
+        ...
+
+    def session(
+        self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
+    ) -> AbstractContextManager[Session]:
+        """Open the writing side. Raises ConflictError when the lock is not had within lock_timeout seconds (None:
+        wait for ever, with a WAITING event that names the holder)."""
+        ...
+
+    def instances(self, environment: str) -> list[Instance]: ...
+
+    def logs(self, environment: str, query: LogQuery) -> Iterator[LogEntry]: ...
+
+    def exec(self, environment: str, request: ExecRequest) -> int:
+        """The process's exit code (128 + N when it died of signal N)."""
+        ...
+
+    def run(self, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:
+        """The one-off's exit code; 0 at once with detach."""
+        ...
+
+    def control(
+        self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",
+        timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        """verb: start, stop, restart, kill, pause or unpause, on existing instances. Raises ApplyError."""
+        ...
+
+    def copy_from(self, environment: str, address: Address, path: str) -> Iterator[bytes]:
+        """A tar stream of path inside the instance (its last component is the archive's top)."""
+        ...
+
+    def copy_to(self, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
+        """Unpack a tar stream below the directory path inside the instance."""
+        ...
+
+    def usage(self, environment: str) -> list[Usage]: ...
+
+    def processes(self, environment: str, services: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+        """Address -> rows of `top` (UID, PID, PPID, STIME, TIME, CMD)."""
+        ...
+
+    def events(self, environment: str, *, since: float | None, follow: bool) -> Iterator[dict[str, str]]:
+        """Lifecycle events as flat rows (time, address, event, detail)."""
+        ...
+
+    def environments(self) -> list[str]:
+        """Names of all environments that have something here."""
+        ...
+
+    def volumes(self, environment: str | None = None) -> list[VolumeInfo]: ...
+
+    def remove_volume(self, name: str) -> None:
+        """Raises ConflictError while something uses it, NotFoundError when there is none."""
+        ...

@@ -1,0 +1,40 @@
+"""What happened, as values: emitted by backends and the reconciler, shown by views. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EventKind(StrEnum):
+    """The life of one change or wait, in this order; LOG and WARNING may come at any time."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    WAITING = "waiting"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    LOG = "log"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """address: whose event (text form; empty: the environment's); action: of the Change (`create`, …) or of a command
+    (`stop`); message: for people, one line; data: plain JSON values for machines, never secrets."""
+
+    kind: EventKind
+    address: str = ""
+    action: str = ""
+    message: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """An Emit for callers that show nothing."""

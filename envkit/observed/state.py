@@ -1,0 +1,85 @@
+"""ObservedState: what a backend reports now.
+
+Every backend decodes its live objects into these; the planner compares them with the desired Environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from envkit.address import Address
+
+
+class InstanceState(StrEnum):
+    """State of a service instance (`ps`)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+class Health(StrEnum):
+    NONE = ""
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedResource:
+    """One existing thing that carries this environment's ownership mark.
+
+    spec and fingerprint: what was last applied, kept with the object itself. expected and actual: flat path -> value
+    over the same keys; expected is what the last apply left, actual what the live object says now, so a differing
+    pair is drift of exactly that path (`state`, `limits.memory`, `networks.default.address`, `published.8080/tcp`).
+    image_digest: services: the image it runs; images: the image it is. attributes: further facts for views (state,
+    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared.
+    missing: the record is there, the object is gone. complete=False: an earlier apply was cut off before this one's
+    completion was recorded, so it must be made anew.
+    """
+
+    address: Address
+    spec: Mapping[str, Any]
+    fingerprint: str
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    actual: Mapping[str, Any] = field(default_factory=dict)
+    image_digest: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    missing: bool = False
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """resources: this environment's, by address. images: reference or image key -> digest, for every image the desired
+    services name and the backend has. generation: number of the last completed apply (0: none)."""
+
+    environment: str
+    resources: Mapping[Address, ObservedResource] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One row of `ps`. ports: text like "127.0.0.1:8080->80/tcp"; started_at: RFC 3339 or ""; exit_code None: alive or
+    unknown; detail: "OOM-killed", "exit code unknown", ""."""
+
+    service: str
+    replica: int
+    id: str
+    name: str
+    state: InstanceState
+    health: Health
+    exit_code: int | None
+    pid: int
+    image: str
+    ports: tuple[str, ...]
+    started_at: str
+    restarts: int = 0
+    detail: str = ""

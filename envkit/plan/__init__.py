@@ -1,0 +1,1 @@
+"""The planner: pure functions from desired and observed state to a Plan. No I/O, no clock, no environment."""

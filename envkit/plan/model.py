@@ -1,0 +1,105 @@
+"""The words of a plan: Action, AttributeChange, Change, Plan. Pure values, standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+from envkit.address import Address
+from envkit.diagnostics import Diagnostic
+from envkit.observed.state import ObservedResource
+from envkit.spec.environment import Dependency, Resource
+
+
+class Action(Enum):
+    """What is done; the value is (name in JSON, symbol)."""
+
+    NOOP = ("noop", " ")
+    CREATE = ("create", "+")
+    UPDATE = ("update", "~")
+    REPLACE = ("replace", "-/+")
+    REPLACE_START_FIRST = ("replace", "+/-")
+    DELETE = ("delete", "-")
+
+    @property
+    def word(self) -> str:
+        return self.value[0]
+
+    @property
+    def symbol(self) -> str:
+        return self.value[1]
+
+    @property
+    def replaces(self) -> bool:
+        return self in (Action.REPLACE, Action.REPLACE_START_FIRST)
+
+
+class Effect(StrEnum):
+    """What changing one attribute costs its object."""
+
+    NONE = "none"
+    IN_PLACE = "in-place"
+    RESTART = "restart"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """before and after are plain JSON values; None stands for absent; secrets are "(sensitive value)".
+    source: "file:line:col" that sets `after`, "" when nothing in the YAML does."""
+
+    path: str
+    before: Any
+    after: Any
+    source: str = ""
+    effect: Effect = Effect.REPLACE
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One address's way from observed to desired.
+
+    reason is for people alone and no input to any decision. resource is what must be (None: DELETE); observed is what
+    is (None: CREATE). requires: what must hold before it starts (for deletions: what must be deleted first, condition
+    "applied"). loses_data: carrying it out destroys data that nothing else holds.
+    """
+
+    address: Address
+    action: Action
+    reason: str = ""
+    attributes: tuple[AttributeChange, ...] = ()
+    resource: Resource | None = None
+    observed: ObservedResource | None = None
+    requires: tuple[Dependency, ...] = ()
+    loses_data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """changes: every address once, NOOPs included, in an order in which they can be carried out. drift: what differs
+    from the last apply, reported apart from intent. basis: digest of the observed state the plan was made from."""
+
+    environment: str
+    changes: tuple[Change, ...]
+    drift: tuple[Change, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    basis: str = ""
+    partial: tuple[str, ...] = field(default=())  # the addresses of --only
+
+    @property
+    def effective(self) -> tuple[Change, ...]:
+        """The changes that do something."""
+        return tuple(change for change in self.changes if change.action is not Action.NOOP)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.effective
+
+    @property
+    def loses_data(self) -> bool:
+        return any(change.loses_data for change in self.changes)
+
+    def count(self, word: str) -> int:
+        """How many changes have this action word (`create`, `update`, `replace`, `delete`, `noop`)."""
+        return sum(1 for change in self.changes if change.action.word == word)
