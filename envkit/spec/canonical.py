@@ -292,7 +292,7 @@ class ConfigSpec(TypedDict):
 
 
 class LayerSpec(TypedDict):
-    """One layer. `kind` selects the keys of `with_`: see docs/layers.md for each kind's. `inputs` is the digest of the
+    """One layer. `kind` selects the keys of `args`: see spec/layers.py for each kind's. `inputs` is the digest of the
     files it reads from the project (absent when it reads none)."""
 
     kind: Literal["apt", "pip", "npm", "copy", "files", "archive", "user", "link", "remove", "run"]
