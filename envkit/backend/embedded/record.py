@@ -1,0 +1,183 @@
+"""The record of one service instance: what was applied, kept with the object itself.
+
+A record directory (REC = HOME/environments/ENV/instances/SERVICE.N) is the instance's OCI bundle and conmon's working
+directory. `record.json` in it is the truth about what was asked; whether it is so is read from the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from envkit.address import Address
+from envkit.errors import EnvkitError
+from envkit.host.home import Home
+
+
+@dataclass(slots=True)
+class Record:
+    """One instance. `home` and `directory` say where it lives and are not written.
+
+    id: 12 hex digits, fresh for every creation: the container's id, cgroup and link suffix. name: `ENV-SERVICE-N` or
+    `container_name`. desired: what envkit last asked for, "running" or "stopped". complete: whether the creation was
+    seen through. networks: network key -> what `network.attach` returned; network_mode: the resolved mode ("" when it
+    has networks). ports: published ports as `publish` keeps them. anonymous: target -> volume name. volumes: names of
+    all volumes in use. limits: the limits in force after the last apply (`memory` -> bytes …), for drift.
+    root: the directory that is its `/`; shared_root: whether others have the same. oneoff: made by `envkit run`.
+    """
+
+    home: Home
+    directory: str
+    environment: str
+    service: str
+    replica: int
+    id: str
+    name: str
+    spec: dict[str, Any]
+    fingerprint: str
+    image: str = ""
+    image_digest: str = ""
+    generation: int = 0
+    complete: bool = False
+    desired: str = "running"
+    created_at: str = ""
+    hostname: str = ""
+    stop_signal: str = "SIGTERM"
+    stop_grace: float = 10.0
+    restart: dict[str, Any] = field(default_factory=lambda: {"policy": "no"})
+    healthcheck: dict[str, Any] | None = None
+    network_mode: str = ""
+    netns: str = ""
+    networks: dict[str, Any] = field(default_factory=dict)
+    ports: list[Any] = field(default_factory=list)
+    anonymous: dict[str, str] = field(default_factory=dict)
+    volumes: list[str] = field(default_factory=list)
+    limits: dict[str, Any] = field(default_factory=dict)
+    root: str = ""
+    shared_root: bool = False
+    cgroup: str = ""
+    log_driver: str = "k8s-file"
+    tty: bool = False
+    stdin_open: bool = False
+    oneoff: bool = False
+
+    @property
+    def address(self) -> Address:
+        return Address("service", self.service, max(self.replica, 1))
+
+    @property
+    def key(self) -> str:
+        """The directory's name: SERVICE.N, or SERVICE.run-ID for a one-off."""
+        return os.path.basename(self.directory)
+
+    def path(self, name: str) -> str:
+        """A file of the record directory (`log`, `config.json`, `exits/ID` …)."""
+        return f"{self.directory}/{name}"
+
+    @property
+    def exit_file(self) -> str:
+        return f"{self.directory}/exits/{self.id}"
+
+    def to_json(self) -> dict[str, Any]:
+        value = {name: getattr(self, name) for name in _STORED}
+        value["address"] = str(self.address)
+        return value
+
+    def save(self, *, durable: bool = True) -> None:
+        """Write record.json atomically; durable: and have it on the disk before returning."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        data = json.dumps(self.to_json(), separators=(",", ":")).encode()
+        if durable:
+            from envkit.host.files import write_atomic
+
+            write_atomic(self.path("record.json"), data, 0o600)
+            return
+        temporary = self.path(".record.json.new")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+        os.rename(temporary, self.path("record.json"))
+
+
+_STORED = tuple(item.name for item in fields(Record) if item.name not in ("home", "directory"))
+_REQUIRED = ("environment", "service", "replica", "id", "name", "spec", "fingerprint")
+
+
+def directory_of(home: Home, environment: str, service: str, replica: int) -> str:
+    return os.path.join(home.instances(environment), f"{service}.{replica}")
+
+
+def new_id() -> str:
+    return os.urandom(6).hex()
+
+
+def decode(home: Home, directory: str, value: Mapping[str, Any]) -> Record:
+    """The inverse of to_json(); unknown keys are dropped, absent ones have their defaults."""
+    if any(name not in value for name in _REQUIRED):
+        raise EnvkitError(
+            "A record is damaged", f"{directory}/record.json lacks required keys", "delete the directory and apply again"
+        )
+    return Record(home, directory, **{name: value[name] for name in _STORED if name in value})
+
+
+def load(home: Home, directory: str) -> Record | None:
+    """The record in directory, None when there is none. Raises EnvkitError when it cannot be read as a record."""
+    try:
+        with open(f"{directory}/record.json", "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise EnvkitError(
+            "A record is damaged", f"{directory}/record.json: {error}", "delete the directory and apply again"
+        ) from error
+    return decode(home, directory, value if isinstance(value, dict) else {})
+
+
+def load_all(home: Home, environment: str) -> list[Record]:
+    """Every record of an environment, one-offs included, by service and number."""
+    base = home.instances(environment)
+    try:
+        names = os.listdir(base)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    records = [found for name in names if (found := load(home, f"{base}/{name}")) is not None]
+    records.sort(key=lambda item: (item.service, item.oneoff, item.replica, item.id))
+    return records
+
+
+def find(home: Home, environment: str, address: Address) -> Record | None:
+    return load(home, directory_of(home, environment, address.name, address.index))
+
+
+def find_named(home: Home, name: str) -> Record | None:
+    """The instance with this container name or id in any environment (`network_mode: container:NAME`)."""
+    with suppress(FileNotFoundError):
+        for environment in sorted(os.listdir(home.environments)):
+            for record in load_all(home, environment):
+                if name in (record.name, record.id):
+                    return record
+    return None
+
+
+@contextmanager
+def locked(record: Record) -> Iterator[None]:
+    """Hold the instance's own lock: nobody else creates, starts, stops or deletes it meanwhile.
+
+    The lock file lies beside the record directory's content and goes with it; a deleter that holds it is seen by a
+    waiter as a directory that has vanished (FileNotFoundError from whatever it does next).
+    """
+    import fcntl
+
+    os.makedirs(record.directory, mode=0o700, exist_ok=True)
+    descriptor = os.open(record.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
