@@ -1,0 +1,69 @@
+"""The table of commands: name, module, function, one line of help, aliases (Compose's names)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """function is the handler's name in envkit.cli.MODULE; its flags are declared by add_FUNCTION."""
+
+    name: str
+    module: str
+    function: str
+    help: str
+    group: str
+    aliases: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+_START, _DAILY, _LOOK, _IMAGES, _CARE = "Getting started", "The daily loop", "Looking", "Images and volumes", "Care"
+
+COMMANDS = (
+    Command("init", "project", "init", "write a first envkit.yaml from a template", _START,
+            examples=("envkit init python-web", "envkit init --list")),
+    Command("validate", "config", "validate", "check the files and report every problem", _START),
+    Command("config", "config", "config", "print the canonical model", _START, ("convert",),
+            ("envkit config --json", "envkit config --origin", "envkit config --services")),
+    Command("doctor", "project", "doctor", "say what this machine can do and what it lacks", _START),
+    Command("plan", "apply", "plan", "show what apply would change; writes nothing", _DAILY,
+            examples=("envkit plan", "envkit plan --json", "envkit plan -o plan.json && envkit apply plan.json")),
+    Command("apply", "apply", "apply", "make the machine match the files", _DAILY, ("up", "create"),
+            ("envkit apply", "envkit apply --only service.web", "envkit up --build")),
+    Command("down", "apply", "down", "stop and remove the environment; volumes stay", _DAILY, ("destroy",),
+            ("envkit down", "envkit down --volumes --yes")),
+    Command("build", "image", "build", "build the environment's images", _DAILY),
+    Command("stop", "act", "stop", "stop services and keep them", _DAILY),
+    Command("start", "act", "start", "start stopped services", _DAILY),
+    Command("restart", "act", "restart", "restart services", _DAILY),
+    Command("kill", "act", "kill", "send a signal to services", _DAILY, examples=("envkit kill -s HUP web",)),
+    Command("pause", "act", "pause", "freeze services", _DAILY),
+    Command("unpause", "act", "unpause", "let frozen services go on", _DAILY),
+    Command("exec", "act", "exec_", "run a command in a running service", _DAILY,
+            examples=("envkit exec web sh", "envkit exec -T db psql -c 'select 1'")),
+    Command("run", "act", "run", "run a one-off container of a service", _DAILY,
+            examples=("envkit run web python3 -m app.migrate",)),
+    Command("cp", "act", "cp", "copy files to and from a service", _DAILY,
+            examples=("envkit cp web:/etc/hosts .", "envkit cp ./seed.sql db:/tmp/")),
+    Command("wait", "act", "wait", "wait until services have ended", _DAILY),
+    Command("ps", "look", "ps", "list the services' instances", _LOOK),
+    Command("logs", "look", "logs", "show what services have printed", _LOOK,
+            examples=("envkit logs -f", "envkit logs --tail 20 --since 10m web")),
+    Command("events", "look", "events", "show what has happened to services", _LOOK),
+    Command("stats", "look", "stats", "show what services use", _LOOK),
+    Command("top", "look", "top", "list the processes of services", _LOOK),
+    Command("port", "look", "port", "print the host address of a published port", _LOOK),
+    Command("ls", "look", "ls", "list the environments on this machine", _LOOK),
+    Command("history", "look", "history", "list what each apply did", _LOOK),
+    Command("image", "image", "image", "ls, load, save, inspect, layers, rm: the image store", _IMAGES,
+            examples=("envkit image ls", "envkit image inspect app --json", "envkit image load image.tar")),
+    Command("images", "image", "images", "list the images that services use", _IMAGES),
+    Command("volume", "volume", "volume", "ls, rm: named volumes", _IMAGES, ("volumes",)),
+    Command("gc", "project", "gc", "free the space of what nothing uses", _CARE),
+    Command("schema", "project", "schema", "print the JSON schema of envkit.yaml", _CARE),
+    Command("completion", "project", "completion", "print a completion script for bash, zsh or fish", _CARE),
+    Command("version", "project", "version", "print the version", _CARE),
+)  # fmt: skip
+
+BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}

@@ -1,0 +1,134 @@
+"""What a command is given: its options, the terminal, and the ways to the library."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from envkit.address import Address
+from envkit.errors import InputError, NotFoundError, UsageError
+from envkit.host.home import Home
+from envkit.views.terminal import Terminal
+
+if TYPE_CHECKING:
+    from envkit.backend.base import Backend
+    from envkit.config.environment import Loaded
+    from envkit.config.options import LoadOptions
+    from envkit.events import Emit
+    from envkit.spec.environment import Environment
+
+
+@dataclass
+class Context:
+    """One run of the command line."""
+
+    options: argparse.Namespace
+    terminal: Terminal
+    environ: Mapping[str, str]
+    cwd: str
+
+    @cached_property
+    def home(self) -> Home:
+        return Home.from_environ(self.environ)
+
+    @property
+    def json(self) -> bool:
+        return bool(self.options.json)
+
+    @cached_property
+    def backend(self) -> Backend:
+        from envkit.backend.select import select_backend
+
+        return select_backend(self.options.backend or self.environ.get("ENVKIT_BACKEND") or "embedded", self.home)
+
+    def load_options(self, services: Sequence[str] = (), **flags: Any) -> LoadOptions:
+        """What the config room needs to know of this command line."""
+        from envkit.config.options import LoadOptions
+
+        options = self.options
+        return LoadOptions(
+            directory=self.cwd, files=tuple(options.file or ()), project_name=options.project_name or "",
+            profiles=tuple(options.profile or ()), env_files=tuple(options.env_file or ()),
+            project_directory=options.project_directory or "", services=tuple(services), environ=self.environ,
+            stdin=sys.stdin, **flags,
+        )  # fmt: skip
+
+    def load(self, services: Sequence[str] = (), *, write_cache: bool = False) -> Loaded:
+        """The Environment of the files; its warnings are shown on stderr. Raises InputError."""
+        from envkit.config.environment import load_environment
+
+        loaded = load_environment(self.load_options(services), self.home, write_cache=write_cache)
+        self.show_warnings(loaded.environment)
+        return loaded
+
+    def show_warnings(self, environment: Environment) -> None:
+        """The environment's warnings, once per command."""
+        if environment.warnings and not self.json:
+            from envkit.views.diagnostics import render_diagnostic
+
+            for item in environment.warnings:
+                self.terminal.err(render_diagnostic(item, self.terminal.err_style, base=self.cwd))
+
+    def environment_name(self) -> str:
+        """The environment's name: from -p alone where given, so that commands work where the files are broken."""
+        return self.options.project_name or self.load().environment.name
+
+    def emit(self) -> Emit:
+        """The view of events that the flags ask for."""
+        from envkit.views.progress import JsonProgress, LineProgress
+
+        if self.json:
+            from envkit import __version__
+
+            return JsonProgress(self.terminal.stdout, __version__)
+        return LineProgress(self.terminal)
+
+    def parallel(self) -> int:
+        """How many things to do at once."""
+        wanted = self.options.parallel or int(self.environ.get("COMPOSE_PARALLEL_LIMIT") or 0)
+        return wanted if wanted > 0 else max(4, 2 * (os.cpu_count() or 1))
+
+    def addresses(self, environment: str, names: Sequence[str]) -> list[Address]:
+        """The existing instances that names (`web`, `web[2]`, `service.web`) stand for; all when empty.
+
+        Raises NotFoundError naming what is there.
+        """
+        existing = [Address("service", item.service, item.replica) for item in self.backend.instances(environment)]
+        if not names:
+            return existing
+        chosen: list[Address] = []
+        for name in names:
+            bare = name.removeprefix("service.")
+            found = [item for item in existing if bare in (item.name, str(item).removeprefix("service."))]
+            if not found:
+                known = ", ".join(dict.fromkeys(item.name for item in existing)) or "nothing"
+                raise NotFoundError(
+                    "no such service here", f"{name!r} has no instance in the environment {environment!r}; there is: {known}",
+                    hint="envkit ps lists the instances, envkit apply creates what is missing",
+                )  # fmt: skip
+            chosen += [item for item in found if item not in chosen]
+        return chosen
+
+    def confirm(self, question: str, flag: str) -> bool:
+        """Ask on a terminal; without one raise UsageError that names the flag to give instead."""
+        if self.options.plain or self.json or not sys.stdin.isatty():
+            raise UsageError(question, hint=f"give {flag} to say yes where nobody can be asked")
+        self.terminal.stderr.write(f"{question} Only 'yes' is accepted: ")
+        self.terminal.stderr.flush()
+        return sys.stdin.readline().strip() == "yes"
+
+    def print_json(self, value: Any) -> None:
+        """One JSON value on stdout."""
+        import json
+
+        self.terminal.out(json.dumps(value, ensure_ascii=False, indent=2 if self.terminal.stdout.isatty() else None))
+
+
+def files_of(error: InputError) -> set[str]:
+    """The files that an InputError speaks of."""
+    return {item.source.file for item in error.diagnostics if item.source}

@@ -1,0 +1,137 @@
+"""The flags that every command takes, before or after its name, and how a command line is read.
+
+Only the chosen command's flags are declared, so that a command line costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from envkit.cli.commands import BY_NAME, COMMANDS, Command
+from envkit.errors import UsageError
+
+BACKENDS = ("embedded", "docker", "podman", "swarm", "kubernetes")
+
+_GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("-f", "--file"), {"action": "append", "metavar": "FILE", "help": "a YAML file (repeatable; - is stdin)"}),
+    (("-p", "--project-name"), {"metavar": "NAME", "help": "the environment's name"}),
+    (("--project-directory",), {"metavar": "DIR", "help": "the base of relative paths and of .env"}),
+    (("--env-file",), {"action": "append", "metavar": "FILE", "help": "variables for interpolation, instead of .env"}),
+    (("--profile",), {"action": "append", "metavar": "NAME", "help": "enable a profile (repeatable)"}),
+    (("--backend", "--runtime"), {"choices": BACKENDS, "help": "where it runs (embedded)"}),
+    (("--target",), {"metavar": "NAME", "help": "a place of `targets:`"}),
+    (("--parallel",), {"type": int, "metavar": "N", "help": "how much to do at once"}),
+    (("--lock-timeout",), {"type": float, "metavar": "SECONDS", "help": "how long to wait for another envkit"}),
+    (("--json",), {"action": "store_true", "help": "print JSON"}),
+    (("--no-color",), {"action": "store_true", "help": "no colours"}),
+    (("--plain",), {"action": "store_true", "help": "no moving lines, no questions"}),
+    (("--debug",), {"action": "store_true", "help": "show tracebacks"}),
+    (("--ansi",), {"help": argparse.SUPPRESS}),
+    (("--progress",), {"help": argparse.SUPPRESS}),
+    (("--compatibility",), {"action": "store_true", "help": argparse.SUPPRESS}),
+    (("--all-resources",), {"action": "store_true", "help": argparse.SUPPRESS}),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        command = f" {self.prog.partition(' ')[2]}".rstrip()
+        raise UsageError(message, hint=f"envkit{command} --help")
+
+
+def parse(argv: Sequence[str]) -> tuple[Command | None, argparse.Namespace]:
+    """The chosen command and its options; no command: help or the version was asked for.
+
+    Raises UsageError for everything that cannot be understood.
+    """
+    before, name, rest = _split(argv)
+    options = argparse.Namespace(**{_dest(flags): _default(settings) for flags, settings in _GLOBAL})
+    _global_parser("envkit", _GLOBAL).parse_args(before, options)
+    if name is None:
+        return None, options
+    command = BY_NAME.get(name)
+    if command is None:
+        raise UsageError(f"there is no command {name!r}", hint=_nearest(name))
+    parser = build_parser(command, name)
+    parser.parse_args(rest, options)
+    options.called_as = name
+    return command, options
+
+
+def build_parser(command: Command, name: str = "") -> argparse.ArgumentParser:
+    """The parser of one command: its own flags, then those of the global ones that it does not claim itself."""
+    import importlib
+
+    module = importlib.import_module(f"envkit.cli.{command.module}")
+    examples = "\n".join(f"  {line}" for line in command.examples)
+    parser = Parser(
+        prog=f"envkit {name or command.name}", description=command.help[0].upper() + command.help[1:] + ".",
+        epilog=f"examples:\n{examples}" if examples else None, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    getattr(module, f"add_{command.function.rstrip('_')}")(parser)
+    shared = parser.add_argument_group("options of every command")
+    taken = set(parser._option_string_actions)
+    for flags, settings in _GLOBAL:
+        free = [flag for flag in flags if flag not in taken]
+        if free and _dest(flags) not in {action.dest for action in parser._actions}:
+            shared.add_argument(*free, dest=_dest(flags), **{**settings, "default": argparse.SUPPRESS})
+    return parser
+
+
+def overview() -> str:
+    """`envkit --help`."""
+    lines = ["envkit: one YAML file, a true plan, real containers.", "", "usage: envkit COMMAND [options]", ""]
+    for group in dict.fromkeys(command.group for command in COMMANDS):
+        lines.append(f"{group}:")
+        lines += [f"  {item.name:<11} {item.help}" for item in COMMANDS if item.group == group]
+        lines.append("")
+    lines.append("Options of every command are in `envkit COMMAND --help`. Compose's names work too: up, convert.")
+    return "\n".join(lines)
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
+    """Global flags before the command, the command's name, and everything after it."""
+    with_value = {flag for flags, settings in _GLOBAL if "action" not in settings for flag in flags}
+    with_value |= {flag for flags, settings in _GLOBAL if settings.get("action") == "append" for flag in flags}
+    at = 0
+    while at < len(argv):
+        word = argv[at]
+        if not word.startswith("-") or word == "-":
+            return list(argv[:at]), word, list(argv[at + 1 :])
+        at += 2 if word in with_value else 1
+    return list(argv), None, []
+
+
+def _global_parser(prog: str, table: Sequence[tuple[tuple[str, ...], dict[str, Any]]]) -> argparse.ArgumentParser:
+    parser = Parser(prog=prog, add_help=False, allow_abbrev=False)
+    for flags, settings in table:
+        parser.add_argument(*flags, dest=_dest(flags), **{**settings, "default": argparse.SUPPRESS})
+    parser.add_argument("-h", "--help", action="store_true", default=False)
+    parser.add_argument("-V", "--version", action="store_true", default=False)
+    return parser
+
+
+def _dest(flags: Sequence[str]) -> str:
+    return next(flag for flag in flags if flag.startswith("--"))[2:].replace("-", "_")
+
+
+def _default(settings: dict[str, Any]) -> Any:
+    return {"append": [], "store_true": False}.get(settings.get("action", ""))
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, BY_NAME, 1)
+    return f"did you mean `envkit {near[0]}`?" if near else "`envkit --help` lists the commands"
+
+
+def stdin_is_terminal() -> bool:
+    """Whether a question can be asked and answered."""
+    return sys.stdin is not None and sys.stdin.isatty()

@@ -1,0 +1,96 @@
+"""`envkit`: read the command line, run the command, turn errors into text and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 changes (only `plan --detailed-exitcode`), 125 a usage error, 130 interrupted; exec and
+run pass the process's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from envkit.cli.context import Context
+from envkit.cli.flags import overview, parse
+from envkit.errors import EnvkitError, UsageError
+from envkit.views.terminal import Terminal, open_terminal
+
+FAILED, USAGE, INTERRUPTED = 1, 125, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    terminal = open_terminal(os.environ, no_color="--no-color" in words, plain="--plain" in words)
+    debug = "--debug" in words
+    as_json = "--json" in words
+    try:
+        return _run(words, terminal)
+    except UsageError as error:
+        _show(error, terminal, as_json)
+        return USAGE
+    except EnvkitError as error:
+        if debug:
+            raise
+        _show(error, terminal, as_json)
+        return FAILED
+    except KeyboardInterrupt:
+        terminal.err("Interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout has gone (`envkit logs | head`): nothing more can be said there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last resort, so that nobody sees a traceback unasked
+        if debug:
+            raise
+        return _unforeseen(error, terminal)
+
+
+def _run(words: Sequence[str], terminal: Terminal) -> int:
+    command, options = parse(words)
+    if command is None:
+        if options.version:
+            from envkit import __version__
+
+            terminal.out(f"envkit {__version__}")
+        else:
+            terminal.out(overview())
+        return 0
+    import importlib
+
+    handler = getattr(importlib.import_module(f"envkit.cli.{command.module}"), command.function)
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        raise EnvkitError("the current directory no longer exists", hint="change to another one and try again") from None
+    context = Context(options, terminal, dict(os.environ), cwd)
+    code: int = handler(context)
+    terminal.stdout.flush()
+    return code
+
+
+def _show(error: EnvkitError, terminal: Terminal, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from envkit.views.diagnostics import error_json
+
+        terminal.out(json.dumps(error_json(error), ensure_ascii=False))
+    from envkit.views.diagnostics import render_error
+
+    terminal.err(render_error(error, terminal.err_style, base=os.environ.get("PWD", "")))
+
+
+def _unforeseen(error: Exception, terminal: Terminal) -> int:
+    style = terminal.err_style
+    if isinstance(error, OSError) and error.filename is not None:
+        terminal.err(f"{style('error', 'bold', 'red')}: {error.strerror}: {error.filename}")
+        return FAILED
+    terminal.err(f"{style('error', 'bold', 'red')}: {type(error).__name__}: {error}")
+    terminal.err("  This is a bug in envkit. Run the command again with --debug and report what it prints.")
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The local side of `cp`: tar streams to and from files of the caller.
+
+Archives from a container are hostile input: tarfile's "data" filter (PEP 706) refuses names that leave the destination.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+from envkit.errors import EnvkitError, NotFoundError
+
+if TYPE_CHECKING:
+    from envkit.address import Address
+    from envkit.backend.base import Backend
+
+_CHUNK = 1 << 16
+
+
+class _Reader(io.RawIOBase):
+    """An iterator of bytes as a readable file."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            part = next(self._parts, None)
+            if part is None:
+                return 0
+            self._rest = part
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def unpack(stream: Iterator[bytes], destination: str) -> None:
+    """Write the archive's top entry as destination, or into it where it is a directory. Raises EnvkitError."""
+    into = destination if os.path.isdir(destination) else os.path.dirname(destination) or "."
+    rename = None if os.path.isdir(destination) else os.path.basename(destination)
+    if not os.path.isdir(into):
+        raise NotFoundError("no such directory", into)
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:  # type: ignore[arg-type]
+            for member in archive:
+                if rename is not None:
+                    _, slash, rest = member.name.partition("/")
+                    member.name = rename + slash + rest
+                archive.extract(member, into, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise EnvkitError("the copy failed", str(error)) from error
+
+
+def pack(source: str, top: str) -> Iterator[bytes]:
+    """source as a tar stream whose top entry is called top. Raises NotFoundError."""
+    if not os.path.lexists(source):
+        raise NotFoundError("no such file", source)
+    with tempfile.TemporaryFile() as spool:
+        _write(spool, source, top)
+        spool.seek(0)
+        while part := spool.read(_CHUNK):
+            yield part
+
+
+def place(backend: Backend, environment: str, address: Address, path: str, source: str) -> tuple[str, str]:
+    """Where a copy of source to path goes: (directory in the container, name there), by the rules of cp(1)."""
+    name = os.path.basename(os.path.normpath(source))
+    if path.endswith("/") or _is_directory(backend, environment, address, path):
+        return path, name
+    return os.path.dirname(path) or "/", os.path.basename(path)
+
+
+def _write(spool: IO[bytes], source: str, top: str) -> None:
+    with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(source, arcname=top)
+
+
+def _is_directory(backend: Backend, environment: str, address: Address, path: str) -> bool:
+    stream = backend.copy_from(environment, address, path)
+    try:
+        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:  # type: ignore[arg-type]
+            first = archive.next()
+            return first is not None and first.isdir()
+    except (EnvkitError, tarfile.TarError):
+        return False

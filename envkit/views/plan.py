@@ -1,0 +1,88 @@
+"""A plan for people: what changed outside envkit, what will change, why, and the totals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from envkit.plan.model import Action, AttributeChange, Change, Effect, Plan
+from envkit.views.terminal import Style
+
+_COLOUR = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red", "noop": "dim"}
+_LONGEST_VALUE = 100
+
+
+def render_plan(plan: Plan, style: Style, *, base: str = "", files: Sequence[str] = ()) -> str:
+    """The whole plan. An empty plan without drift is exactly one line."""
+    if plan.is_empty and not plan.drift:
+        return no_changes(files)
+    blocks: list[str] = []
+    if plan.drift:
+        lines = [style("Changed outside envkit:", "bold")]
+        for change in plan.drift:
+            lines += _change_lines(change, style, base, symbol="!")
+        blocks.append("\n".join(lines))
+    if plan.effective:
+        lines = [style("Will change:", "bold")]
+        for change in plan.effective:
+            lines += _change_lines(change, style, base, symbol=change.action.symbol)
+        blocks.append("\n".join(lines))
+    if plan.partial:
+        blocks.append(style(f"This plan is partial: only {', '.join(plan.partial)}.", "yellow"))
+    blocks.append(style(totals(plan), "bold"))
+    return "\n\n".join(blocks)
+
+
+def no_changes(files: Sequence[str]) -> str:
+    """The one line that says that there is nothing to do."""
+    name = " and ".join(file.rpartition("/")[2] for file in files) or "its files"
+    return f"No changes. The environment matches {name}."
+
+
+def totals(plan: Plan) -> str:
+    """`Plan: 2 to create, 1 to replace. 1 drifted.`"""
+    parts = [f"{plan.count(word)} to {word}" for word in ("create", "update", "replace", "delete") if plan.count(word)]
+    text = f"Plan: {', '.join(parts)}." if parts else "Plan: nothing to change."
+    if plan.drift:
+        text += f" {len(plan.drift)} drifted."
+    if plan.loses_data:
+        text += f" {sum(change.loses_data for change in plan.changes)} would lose data."
+    return text
+
+
+def _change_lines(change: Change, style: Style, base: str, symbol: str) -> Iterable[str]:
+    colour = "cyan" if symbol == "!" else _COLOUR[change.action.word]
+    reason = f"  {style('# ' + shorten(change.reason, base), 'dim')}" if change.reason else ""
+    alarm = "  " + style("LOSES DATA", "bold", "red") if change.loses_data else ""
+    yield f"  {style(symbol.rjust(3), 'bold', colour)} {style(str(change.address), 'bold')}{alarm}{reason}"
+    if change.action is Action.CREATE and symbol != "!":
+        return
+    width = max((len(item.path) for item in change.attributes), default=0)
+    for item in change.attributes:
+        yield _attribute_line(item, width, style, base)
+
+
+def _attribute_line(item: AttributeChange, width: int, style: Style, base: str) -> str:
+    notes = [note for note in (shorten(item.source, base), _effect_text(item.effect)) if note]
+    note = f"  {style('# ' + ', '.join(notes), 'dim')}" if notes else ""
+    before, after = _value(item.before), _value(item.after)
+    sign = "+" if item.before is None else "-" if item.after is None else "~"
+    arrow = after if item.before is None else before if item.after is None else f"{before} -> {after}"
+    return f"        {style(sign, 'yellow')} {item.path.ljust(width)}  {arrow}{note}"
+
+
+def _effect_text(effect: Effect) -> str:
+    return {Effect.REPLACE: "forces replacement", Effect.RESTART: "restarts", Effect.IN_PLACE: "in place"}.get(effect, "")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str) and value.startswith("(") and value.endswith(")"):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def shorten(text: str, base: str) -> str:
+    """File names below base without it."""
+    return text.replace(base.rstrip("/") + "/", "") if base else text
