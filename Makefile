@@ -1,0 +1,48 @@
+# make run    set this machine up and start the main example
+# make test   set this machine up and run every test
+# make check  lint and types only
+
+PYTHON ?= python3
+VENV := .venv
+ENVKIT := $(abspath $(VENV)/bin/envkit)
+EXAMPLE := examples/guestbook
+
+.PHONY: run test check bench stop setup setup-test clean
+
+run: setup
+	@EXAMPLE=$(EXAMPLE) ENVKIT=$(ENVKIT) sh .ci/run-example
+
+stop:
+	cd $(EXAMPLE) && $(ENVKIT) down
+
+test: setup-test
+	$(VENV)/bin/python -m pytest -q
+
+check: setup-test
+	$(VENV)/bin/ruff check envkit tests
+	$(VENV)/bin/mypy
+
+bench: setup-test
+	$(VENV)/bin/python -m tests.bench
+
+setup: $(VENV)/.run
+	@sh .ci/packages run
+
+setup-test: $(VENV)/.test
+	@sh .ci/packages test
+
+$(VENV)/bin/python:
+	@sh .ci/packages python
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
