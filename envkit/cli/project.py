@@ -1,0 +1,177 @@
+"""init, doctor, gc, schema, completion, version."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from envkit.errors import ConflictError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from envkit.cli.context import Context
+
+SCHEMA_FILE = ".envkit/environment.schema.json"
+
+
+def add_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("template", nargs="?", metavar="TEMPLATE", help="python-web when not given")
+    parser.add_argument("--list", action="store_true", help="list the templates")
+    parser.add_argument("--name", metavar="NAME", help="the environment's name (the directory's)")
+    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
+
+
+def init(context: Context) -> int:
+    from envkit.resources import template_names
+    from envkit.views.table import render_table
+
+    options, terminal = context.options, context.terminal
+    known = template_names()
+    if options.list:
+        if context.json:
+            context.print_json([{"name": name, "description": text} for name, text in known.items()])
+        else:
+            terminal.out(render_table(["TEMPLATE", "WHAT IT IS"], [[*item] for item in known.items()], terminal.style))
+        return 0
+    template = options.template or "python-web"
+    if template not in known:
+        raise NotFoundError("no such template", template, hint=f"there is {', '.join(known)}")
+    written = _write_template(context, template)
+    for path in written:
+        terminal.out(path)
+    terminal.err("\nNext:\n  envkit plan\n  envkit apply")
+    return 0
+
+
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-q", "--quiet", action="store_true", help="only what is missing")
+
+
+def doctor(context: Context) -> int:
+    from dataclasses import asdict
+
+    from envkit.host.doctor import probe
+    from envkit.views.doctor import render_findings
+
+    findings = probe(context.home)
+    if context.json:
+        context.print_json([asdict(item) for item in findings])
+    else:
+        text = render_findings(findings, context.terminal.style, only_problems=context.options.quiet)
+        if text:
+            context.terminal.out(text)
+    return 1 if any(not item.ok and item.required for item in findings) else 0
+
+
+def add_gc(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be freed")
+    parser.add_argument("--all", action="store_true", help="images that nothing runs, too")
+
+
+def gc(context: Context) -> int:
+    from envkit.image.gc import collect
+    from envkit.image.store import Store
+    from envkit.views.table import bytes_text
+
+    in_use = {item for name in context.backend.environments() for item in context.backend.images_in_use(name)}
+    report = collect(
+        Store(context.home), in_use=in_use, dry_run=context.options.dry_run, unused_images=context.options.all
+    )
+    if context.json:
+        context.print_json({"removed": list(report.removed), "bytes": report.bytes, "dry_run": context.options.dry_run})
+        return 0
+    for item in report.removed:
+        context.terminal.out(item)
+    verb = "would free" if context.options.dry_run else "freed"
+    context.terminal.err(f"{verb} {bytes_text(report.bytes)}")
+    return 0
+
+
+def add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", choices=("environment", "compose"), default="environment")
+    parser.add_argument("--write", action="store_true", help=f"write it to {SCHEMA_FILE} for editors")
+
+
+def schema(context: Context) -> int:
+    from envkit.host.files import make_directory, write_atomic
+    from envkit.resources import schema_text
+
+    text = schema_text(context.options.kind)
+    if context.options.write:
+        path = os.path.join(context.cwd, SCHEMA_FILE)
+        make_directory(os.path.dirname(path), 0o755)
+        write_atomic(path, text.encode())
+        context.terminal.out(path)
+    else:
+        context.terminal.out(text.rstrip("\n"))
+    return 0
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), help="$SHELL when not given")
+    parser.add_argument("--words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+
+def completion(context: Context) -> int:
+    from envkit.cli.complete import candidates, script
+
+    if context.options.words is not None:
+        for word in candidates(context, context.options.words):
+            context.terminal.out(word)
+        return 0
+    shell = context.options.shell or os.path.basename(context.environ.get("SHELL", ""))
+    if shell not in ("bash", "zsh", "fish"):
+        raise UsageError(f"no completion for {shell or 'an unknown shell'}", hint="envkit completion bash|zsh|fish")
+    context.terminal.out(script(shell))
+    return 0
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--short", action="store_true", help="only the number")
+
+
+def version(context: Context) -> int:
+    from envkit import __version__
+
+    if context.json:
+        context.print_json({"envkit": __version__})
+    else:
+        context.terminal.out(__version__ if context.options.short else f"envkit {__version__}")
+    return 0
+
+
+def _write_template(context: Context, template: str) -> list[str]:
+    """Copy the template's files into the current directory; their names. Raises ConflictError before the first write."""
+    import secrets
+
+    from envkit.host.files import make_directory, write_atomic
+    from envkit.resources import schema_text, template_dir
+
+    root = template_dir(template)
+    name = context.options.name or _project_name(context.cwd)
+    files = sorted(
+        os.path.relpath(os.path.join(parent, file), root) for parent, _, found in os.walk(root) for file in found
+    )
+    files = [path for path in files if path != "template.txt"]
+    taken = [path for path in files if os.path.lexists(os.path.join(context.cwd, path))]
+    if taken and not context.options.force:
+        raise ConflictError("files exist already", ", ".join(taken), hint="--force overwrites them")
+    for path in files:
+        source, target = os.path.join(root, path), os.path.join(context.cwd, path)
+        with open(source, "rb") as stream:
+            content = stream.read().replace(b"__NAME__", name.encode())
+        secret = b"__SECRET__" in content
+        if secret:
+            content = content.replace(b"__SECRET__", secrets.token_urlsafe(18).encode())
+        make_directory(os.path.dirname(target), 0o755)
+        write_atomic(target, content, mode=0o600 if secret else 0o755 if os.access(source, os.X_OK) else 0o644)
+    target = os.path.join(context.cwd, SCHEMA_FILE)
+    make_directory(os.path.dirname(target), 0o755)
+    write_atomic(target, schema_text("environment").encode())
+    return [*files, SCHEMA_FILE]
+
+
+def _project_name(directory: str) -> str:
+    """The directory's name by Compose's rule: lower case, a-z 0-9 _ - only, no leading _ or -."""
+    kept = "".join(char for char in os.path.basename(directory).lower() if char.isascii() and (char.isalnum() or char in "_-"))
+    return kept.lstrip("_-") or "app"
