@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 HOST_PATHS = ("requirements", "context", "sources", "source", "file")
-"""Keys whose values say where an input lies on this machine: no part of a layer's cache key, `inputs` stands for them."""
+"""Keys whose values say where an input lies on this machine: never part of a cache key, `inputs` stands for them."""
 
 
 class AptArgs(TypedDict):
