@@ -37,8 +37,11 @@ class Capabilities:
     """What a backend does on this machine.
 
     expands_replicas: the planner plans each replica on its own. in_place: paths of a ServiceSpec (globs allowed) that
-    it changes without replacing; restart: paths that need a restart only. check: the diagnostics for what this
-    environment asks and the backend cannot do.
+    it changes without replacing; restart: paths that need a restart only. Both are asked for drift as well
+    (`state`, `published.8080/tcp`, `networks.default.address`), and a glob means its path and everything below it.
+    check: the diagnostics for what this environment asks and the backend cannot do. kinds: the resources that are
+    objects of their own here and so have changes of their own; the others (secrets and configs, as a rule) are parts
+    of the services that use them.
     """
 
     backend: str
@@ -46,6 +49,7 @@ class Capabilities:
     in_place: frozenset[str] = frozenset()
     restart: frozenset[str] = frozenset()
     check: Callable[[Environment], Sequence[Diagnostic]] = lambda environment: ()
+    kinds: frozenset[str] = frozenset({"image", "network", "volume", "service"})
 
 
 Done = Callable[[Change, BaseException | None], None]
@@ -58,7 +62,11 @@ class Session(Protocol):
         """Carry out a batch of changes that do not depend on one another, as fast as the runtime can.
 
         `done(change, error)` is called exactly once per change, from any thread, as soon as it is so. Raises nothing
-        for a single change's failure. Called from several threads at a time.
+        for a single change's failure. Called from several threads at a time. Emits PROGRESS, LOG and WARNING at most:
+        STARTED, WAITING, DONE, FAILED and SKIPPED are the reconciler's.
+
+        An UPDATE whose attributes have the effect RESTART leaves the instance running anew (started when it was not);
+        afterwards the object carries `change.resource`'s spec and fingerprint, as after CREATE and REPLACE.
         """
         ...
 
@@ -221,6 +229,10 @@ class Backend(Protocol):
 
     def environments(self) -> list[str]:
         """Names of all environments that have something here."""
+        ...
+
+    def images_in_use(self, environment: str) -> set[str]:
+        """Digests of the images that instances of the environment are made from."""
         ...
 
     def volumes(self, environment: str | None = None) -> list[VolumeInfo]: ...
