@@ -118,7 +118,7 @@ def decode(home: Home, directory: str, value: Mapping[str, Any]) -> Record:
     """The inverse of to_json(); unknown keys are dropped, absent ones have their defaults."""
     if any(name not in value for name in _REQUIRED):
         raise EnvkitError(
-            "A record is damaged", f"{directory}/record.json lacks required keys", "delete the directory and apply again"
+            "A record is damaged", f"{directory}/record.json lacks required keys", "delete it and apply again"
         )
     return Record(home, directory, **{name: value[name] for name in _STORED if name in value})
 

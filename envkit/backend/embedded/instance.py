@@ -1,0 +1,336 @@
+"""The life of one service instance: create, start, stop, kill, delete, status.
+
+The bundle (config.json), the root, the network namespace and the materials exist already when create() is called; this
+module starts processes, ends them, and tells what is. Callers that change an instance hold `record.locked(rec)`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+from envkit.backend.embedded import conmon
+from envkit.backend.embedded.record import Record
+from envkit.backend.embedded.runtime import Init, runtime_of
+from envkit.errors import ApplyError, EnvkitError, HostError
+from envkit.host import proc
+from envkit.host.cgroups import Cgroups
+from envkit.host.steps import step
+from envkit.observed.state import InstanceState
+
+_END = 10.0  # seconds that the kernel and conmon have to end what was killed
+UNKNOWN_EXIT = "exit code unknown"
+OOM_KILLED = "OOM-killed"
+
+
+class Status(NamedTuple):
+    """What an instance is doing now.
+
+    pid 0: nothing runs. exit_code None: alive, never started, or unknown (its conmon was killed). ever: whether the
+    runtime or an exit file knows it at all. started_at and finished_at: seconds since the epoch, 0.0 when unknown.
+    """
+
+    state: InstanceState
+    pid: int = 0
+    exit_code: int | None = None
+    oom: bool = False
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    ever: bool = True
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in (InstanceState.RUNNING, InstanceState.PAUSED)
+
+    @property
+    def detail(self) -> str:
+        """For `ps`: "OOM-killed", "exit code unknown" or ""."""
+        if self.oom:
+            return OOM_KILLED
+        return UNKNOWN_EXIT if self.state is InstanceState.EXITED and self.exit_code is None else ""
+
+
+def create(record: Record) -> int:
+    """Create the container; returns the pid of its init, which waits for start(). What an earlier life left is removed.
+
+    Raises ApplyError naming the instance; nothing is left of the attempt then.
+    """
+    forget(record)
+    step("instance.create")
+    try:
+        return conmon.create(record, runtime_of(record.home))
+    except EnvkitError as error:
+        forget(record)
+        raise failed(record, error) from error
+
+
+def start(record: Record) -> None:
+    """Let a created container run. Raises ApplyError; the container is ended then."""
+    step("instance.start")
+    try:
+        runtime_of(record.home).start(record.id)
+    except HostError as error:
+        kill_all([record])
+        raise failed(record, error) from error
+
+
+def failed(record: Record, error: EnvkitError) -> ApplyError:
+    """The error of one instance with its runtime's text and the last lines of its log."""
+    return ApplyError(
+        error.summary, error.detail, error.hint, address=str(record.address), log=last_lines(record, 20)
+    )
+
+
+def last_lines(record: Record, count: int) -> list[str]:
+    """The last lines of the log, as text."""
+    try:
+        with open(record.path("log"), "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 65536))
+            rows = file.read().splitlines()[-count * 4 :]
+    except FileNotFoundError:
+        return []
+    lines, part = [], ""
+    for row in rows:
+        pieces = row.decode(errors="replace").split(" ", 3)
+        if len(pieces) < 4:
+            continue
+        part += pieces[3]
+        if pieces[2] == "F":
+            lines.append(part)
+            part = ""
+    if part:
+        lines.append(part)
+    return lines[-count:]
+
+
+def init_of(record: Record) -> Init | None:
+    """The runtime's record of the init, alive or not."""
+    return runtime_of(record.home).init(record.id)
+
+
+def _exit_code(record: Record) -> int | None:
+    try:
+        with open(record.exit_file, encoding="ascii") as file:
+            return int(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def exit_status(record: Record) -> tuple[int | None, float]:
+    """(exit code or None when unknown, time of the end or 0.0) of a dead instance."""
+    try:
+        return _exit_code(record), os.stat(record.exit_file).st_mtime
+    except FileNotFoundError:
+        return None, 0.0
+
+
+def status(record: Record) -> Status:
+    """What the instance is doing, read from the kernel and the record directory. Writes nothing."""
+    runtime = runtime_of(record.home)
+    init = runtime.init(record.id)
+    if init is not None and proc.is_alive(init.pid, init.start):
+        begun = _started_at(init.start)
+        if runtime.is_waiting(record.id):
+            return Status(InstanceState.CREATED, init.pid, started_at=0.0)
+        frozen = Cgroups.of(record.home).is_frozen(record.cgroup) if record.cgroup else False
+        return Status(InstanceState.PAUSED if frozen else InstanceState.RUNNING, init.pid, started_at=begun)
+    code, finished = exit_status(record)
+    if init is None and code is None:
+        if record.complete:
+            return Status(InstanceState.EXITED, ever=False)
+        return Status(InstanceState.CREATED, ever=False)
+    oom = code == 128 + signals.SIGKILL and bool(record.cgroup) and Cgroups.of(record.home).oom_kills(record.cgroup) > 0
+    return Status(
+        InstanceState.EXITED, 0, code, oom, _timestamp(init.created_at) if init else 0.0, finished
+    )
+
+
+_boot_time = 0.0
+
+
+def _started_at(ticks: int) -> float:
+    global _boot_time  # noqa: PLW0603  (a constant of this boot, read once)
+    if not _boot_time:
+        _boot_time = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return _boot_time + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _timestamp(text: str) -> float:
+    """RFC 3339 in UTC -> seconds since the epoch; 0.0 for anything else."""
+    from calendar import timegm
+
+    try:
+        return float(timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return 0.0
+
+
+def signal_number(name: str) -> int:
+    """The number of `SIGTERM`, `TERM` or `15`. Raises ApplyError for anything else."""
+    text = name.upper().strip()
+    if text.isdigit() and 0 < int(text) < 65:
+        return int(text)
+    if text.removeprefix("SIG").startswith("RTMIN+"):
+        return signals.SIGRTMIN + int(text.rpartition("+")[2])
+    member = getattr(signals, text if text.startswith("SIG") else "SIG" + text, None)
+    if not isinstance(member, signals.Signals):
+        raise ApplyError("There is no such signal", repr(name), "signal(7) has the names")
+    return int(member)
+
+
+def kill(record: Record, signal: str | int) -> None:
+    """Send a signal to the init; without effect when it is not running."""
+    init = init_of(record)
+    if init is None:
+        return
+    number = signal if isinstance(signal, int) else signal_number(signal)
+    if number == signals.SIGKILL:
+        _thaw(record)
+    descriptor = proc.open_pidfd(init.pid, init.start)
+    if descriptor is None:
+        return
+    try:
+        with suppress(ProcessLookupError):
+            signals.pidfd_send_signal(descriptor, number)
+    finally:
+        os.close(descriptor)
+
+
+def _thaw(record: Record) -> None:
+    """On cgroup v1 a frozen process does not even die of SIGKILL."""
+    if record.cgroup and Cgroups.of(record.home).is_frozen(record.cgroup):
+        Cgroups.of(record.home).thaw(record.cgroup)
+
+
+def stop(record: Record, timeout: float | None = None) -> None:
+    """End the instance: its stop signal, its grace period (or timeout seconds), then SIGKILL. The record stays."""
+    stop_all([record], {record.id: timeout} if timeout is not None else {})
+
+
+def stop_all(records: Iterable[Record], timeouts: Mapping[str, float] | None = None) -> None:
+    """stop() of many at once: all get their signal first, and each its own grace. timeouts: id -> seconds."""
+    now = time.monotonic()
+    waiting: dict[int, tuple[Record, float]] = {}
+    try:
+        for record in records:
+            init = init_of(record)
+            descriptor = proc.open_pidfd(init.pid, init.start) if init else None
+            if descriptor is None:
+                continue
+            grace = (timeouts or {}).get(record.id, record.stop_grace)
+            number = signal_number(record.stop_signal)
+            if runtime_of(record.home).is_waiting(record.id) or number == signals.SIGKILL:
+                grace = 0.0
+            waiting[descriptor] = (record, now + grace)
+            _thaw(record)
+            with suppress(ProcessLookupError):
+                signals.pidfd_send_signal(descriptor, number if grace > 0 else signals.SIGKILL)
+        _end_all(waiting)
+    finally:
+        for descriptor in waiting:
+            os.close(descriptor)
+
+
+def _end_all(waiting: Mapping[int, tuple[Record, float]]) -> None:
+    """Wait for every process until its own deadline, then kill it, and wait for its exit file."""
+    remaining = set(waiting)
+    while remaining:
+        deadline = min(waiting[item][1] for item in remaining)
+        alive = proc.wait_pidfds(remaining, max(0.0, deadline - time.monotonic()))
+        due = {item for item in alive if waiting[item][1] <= time.monotonic()}
+        for descriptor in due:
+            with suppress(ProcessLookupError):
+                signals.pidfd_send_signal(descriptor, signals.SIGKILL)
+        if stuck := proc.wait_pidfds(due, _END):
+            names = ", ".join(str(waiting[item][0].address) for item in stuck)
+            raise HostError("A process does not die of SIGKILL", f"{names}: it hangs in the kernel")
+        remaining = alive - due
+    for record, _ in waiting.values():
+        _end_stragglers(record)
+    await_exits(record for record, _ in waiting.values())
+
+
+def _end_stragglers(record: Record) -> None:
+    """Without a pid namespace of its own, a container's other processes survive their first one."""
+    if not record.cgroup or not record.spec.get("pid"):
+        return
+    members = Cgroups.of(record.home).processes(record.cgroup)
+    if members:
+        proc.kill_and_wait(members, _END)
+
+
+def await_exits(records: Iterable[Record]) -> None:
+    """Wait until conmon has written every exit code, or is gone without having done so."""
+    deadline = time.monotonic() + 2.0
+    pause = 0.001
+    for record in records:
+        while not os.path.exists(record.exit_file) and time.monotonic() < deadline and monitor_is_alive(record):
+            time.sleep(pause)
+            pause = min(0.02, pause * 1.5)
+
+
+def monitor_pid(record: Record) -> int:
+    """The pid that conmon wrote, 0 when there is none."""
+    try:
+        with open(record.path("conmon.pid"), encoding="ascii") as file:
+            return int(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 0
+
+
+def monitor_is_alive(record: Record) -> bool:
+    """Whether a conmon watches this instance now (its log and exit code are safe)."""
+    pid = monitor_pid(record)
+    if not proc.is_alive(pid):
+        return False
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return record.id.encode() in file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def kill_all(records: Iterable[Record]) -> None:
+    """SIGKILL to every init and to whatever is left of each, without grace."""
+    rows = list(records)
+    stop_all(rows, {record.id: 0.0 for record in rows})
+
+
+def forget(record: Record) -> None:
+    """Remove what a dead container left in the runtime and in the cgroups; exit code and pid files too."""
+    runtime_of(record.home).forget(record.id)
+    if record.cgroup:
+        Cgroups.of(record.home).remove(record.cgroup)
+    for path in (record.exit_file, record.path("pid"), record.path("conmon.pid"), record.path("oom"),
+                 record.path("persist/exit"), record.path("persist/oom")):  # fmt: skip
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
+
+
+def pause(record: Record) -> None:
+    """Freeze every process. Raises ApplyError."""
+    try:
+        runtime_of(record.home).pause(record.id)
+    except HostError as error:
+        raise failed(record, error) from error
+
+
+def resume(record: Record) -> None:
+    """The opposite of pause(). Raises ApplyError."""
+    try:
+        runtime_of(record.home).resume(record.id)
+    except HostError as error:
+        raise failed(record, error) from error
+
+
+def delete(record: Record) -> None:
+    """End the instance at once and remove everything that is its own: processes, network, mounts, files."""
+    from envkit.backend.embedded.teardown import remove
+
+    kill_all([record])
+    remove(record.home, [record])
