@@ -6,6 +6,7 @@
     ├── NotFoundError      a named thing does not exist
     ├── ConflictError      it exists and is somebody else's, is locked, or is taken
     ├── UnsupportedError   this machine or backend cannot do it
+    ├── ImageError         an image, layer or archive is damaged or hostile; names the entry
     ├── HostError          a program or system call failed; carries the command
     └── ApplyError         a change could not be carried out; names the address
 
@@ -58,6 +59,10 @@ class ConflictError(EnvkitError):
 
 class UnsupportedError(EnvkitError):
     """This machine or backend lacks what was asked for; hint names the package or the setting."""
+
+
+class ImageError(EnvkitError):
+    """An image, a layer or an archive is damaged, malformed or hostile; detail names the entry or the blob."""
 
 
 class HostError(EnvkitError):

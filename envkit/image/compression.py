@@ -1,0 +1,150 @@
+"""Compressed streams: recognised by their first bytes, limited in what they may unfold to, reproducible when written.
+
+Sources: RFC 1952 (gzip), RFC 8878 (zstd). zlib does gzip; zstd needs the module `zstandard` or the program.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import IO, Any
+
+from envkit.errors import ImageError, UnsupportedError
+from envkit.image.limits import DEFAULT, Limits
+from envkit.image.tar import Source
+
+_CHUNK = 1 << 18
+_MAGIC = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
+
+
+def detect(start: bytes) -> str:
+    """`gzip`, `zstd`, `bzip2`, `xz` or `none` from the first 6 bytes."""
+    return next((name for magic, name in _MAGIC if start.startswith(magic)), "none")
+
+
+@contextmanager
+def decompressed(file: IO[bytes], limits: Limits = DEFAULT) -> Iterator[Source]:
+    """A reader of what file (seekable, at its start) unfolds to. Raises ImageError from read() on damage or a bomb."""
+    kind = detect(file.read(6))
+    file.seek(0)
+    if kind == "none":
+        yield file
+    elif kind == "gzip":
+        yield _Guard(_Gunzip(file), file, limits)
+    elif kind == "zstd":
+        with _zstd(file) as reader:
+            yield _Guard(reader, file, limits)
+    elif kind in ("bzip2", "xz"):
+        yield _Guard(_pythonic(kind, file), file, limits)
+
+
+class _Guard:
+    """Counts what comes out, and compares it with what went in."""
+
+    def __init__(self, source: Source, file: IO[bytes], limits: Limits) -> None:
+        self._source, self._file, self._limits = source, file, limits
+        self._total = 0
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            data = self._source.read(size)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ImageError("a compressed layer is damaged", str(error)) from error
+        self._total += len(data)
+        if self._total > self._limits.ratio_floor:
+            consumed = max(self._file.tell(), 1)
+            if self._total > consumed * self._limits.ratio:
+                raise ImageError(
+                    "a layer unfolds to far more than it holds",
+                    f"{consumed} compressed bytes gave {self._total}, more than {self._limits.ratio} times as many",
+                )
+        return data
+
+
+class _Gunzip:
+    """gzip members one after another. (gzip.GzipFile needs 4 ms to import and is slower.)"""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._engine = zlib.decompressobj(wbits=31)
+        self._begun = False
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            pending = self._engine.unconsumed_tail
+            if self._engine.eof:
+                pending = self._engine.unused_data or self._file.read(_CHUNK)
+                if not pending.strip(b"\0"):  # padding after the last member is allowed (gzip manual)
+                    return b""
+                self._engine = zlib.decompressobj(wbits=31)
+            pending = pending or self._file.read(_CHUNK)
+            if not pending:
+                raise EOFError("the compressed data is cut off")
+            if data := self._engine.decompress(pending, size):
+                return data
+
+
+def _pythonic(kind: str, file: IO[bytes]) -> Source:
+    if kind == "bzip2":
+        import bz2
+
+        return bz2.BZ2File(file)
+    import lzma
+
+    return lzma.LZMAFile(file)
+
+
+@contextmanager
+def _zstd(file: IO[bytes]) -> Iterator[Source]:
+    try:
+        zstandard: Any = import_module("zstandard")
+    except ImportError:
+        with _zstd_program(file) as reader:
+            yield reader
+        return
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file, read_across_frames=True) as reader:
+            yield reader
+    except zstandard.ZstdError as error:
+        raise ImageError("a compressed layer is damaged", str(error)) from error
+
+
+@contextmanager
+def _zstd_program(file: IO[bytes]) -> Iterator[Source]:
+    import subprocess
+
+    from envkit.host.process import find
+
+    program = find("zstd")
+    if program is None:
+        raise UnsupportedError(
+            "a layer is compressed with zstd, which nothing here can read", "neither the program nor the module exists",
+            "install Debian's zstd package, or pip install zstandard",
+        )  # fmt: skip
+    command = [program, "-dc", "--memory=128MB"]
+    with subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout and child.stderr
+        try:
+            yield _Checked(child)
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+
+class _Checked:
+    """The output of a program, whose failure is an error at the end of it."""
+
+    def __init__(self, child: object) -> None:
+        self._child = child
+
+    def read(self, size: int, /) -> bytes:
+        import subprocess
+
+        child = self._child
+        assert isinstance(child, subprocess.Popen) and child.stdout and child.stderr
+        data: bytes = child.stdout.read(size)
+        if not data and size and child.wait():
+            raise OSError(child.stderr.read(2000).decode(errors="replace").strip())
+        return data

@@ -1,0 +1,84 @@
+"""The store's references: `index.json` of an OCI image layout, replaced whole under a lock.
+
+Source: OCI image-spec image-index.md, image-layout.md, annotations.md (`org.opencontainers.image.ref.name`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from envkit.host import files
+from envkit.image import media
+from envkit.image.manifest import REF_NAME, SOURCES, Descriptor, decode_descriptor, decode_json
+
+
+class IndexEntry(NamedTuple):
+    """What a reference means; sources: for each layer the place in the YAML that made it."""
+
+    digest: str
+    descriptor: Descriptor
+    sources: tuple[str, ...]
+
+
+class Index:
+    """The references of the layout at root. Readers see the file before or after a change, never between."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._path = os.path.join(root, "index.json")
+
+    def read(self) -> dict[str, IndexEntry]:
+        """Every reference, in full text form. Raises ImageError when the file is damaged."""
+        try:
+            with open(self._path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return {}
+        found: dict[str, IndexEntry] = {}
+        for item in decode_json(data, self._path).get("manifests") or ():
+            descriptor = decode_descriptor(item, self._path)
+            if name := descriptor.annotations.get(REF_NAME):
+                sources = json.loads(descriptor.annotations.get(SOURCES, "[]"))
+                found[name] = IndexEntry(descriptor.digest, descriptor, tuple(sources))
+        return found
+
+    def put(self, name: str, descriptor: Descriptor, sources: Sequence[str] = ()) -> None:
+        """Let name mean descriptor, durably."""
+        annotations = {REF_NAME: name}
+        if any(sources):
+            annotations[SOURCES] = json.dumps(list(sources))
+        entry = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations)
+        with self._locked():
+            entries = self.read()
+            if name in entries and entries[name].descriptor == entry:
+                return
+            entries[name] = IndexEntry(entry.digest, entry, tuple(sources))
+            self._write(entries)
+
+    def delete(self, name: str) -> bool:
+        """Forget name; whether it was there."""
+        with self._locked():
+            entries = self.read()
+            if entries.pop(name, None) is None:
+                return False
+            self._write(entries)
+            return True
+
+    def _write(self, entries: dict[str, IndexEntry]) -> None:
+        manifests = [entry.descriptor.encode() for _, entry in sorted(entries.items())]
+        files.write_json(self._path, {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": manifests})
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        files.make_directory(self._root)
+        descriptor = os.open(os.path.join(self._root, "index.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

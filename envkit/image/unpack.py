@@ -1,0 +1,369 @@
+"""A layer's tar archive to a directory that overlayfs can use as a lower.
+
+Sources: OCI image-spec layer.md (whiteouts, opaque whiteouts), kernel overlayfs.rst (their forms on disk), openat2(2).
+Every name is resolved beneath the directory by the kernel; whatever would leave it, or change what an earlier entry
+made, is an ImageError that names the entry. Symlinks are written as they are and never followed out of the tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+
+from envkit.errors import HostError, ImageError
+from envkit.host.idmap import IdMap
+from envkit.host.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+from envkit.image import tar
+from envkit.image.limits import DEFAULT, Limits
+from envkit.image.tree import Lowers, is_whiteout
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+_META = ".wh..wh."  # AUFS' own files (aufs(5)); they say nothing about the content
+_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+_PARENT = os.O_PATH | os.O_DIRECTORY
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# The devices that every container has (runtime-spec config-linux.md, "Default Devices"), and urandom's kin.
+_HARMLESS = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)})
+# Failures that are the machine's fault, not the archive's.
+_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def unpack(
+    source: tar.Source, root: str, ids: IdMap, lowers: Sequence[str] = (), limits: Limits = DEFAULT
+) -> list[str]:
+    """Fill the empty directory root from an uncompressed tar.
+
+    lowers: the trees below, bottom first; directories that the layer leaves out are made like theirs. Returns what
+    could not be kept (attributes the file system does not know, devices), one line each. On an error root is half
+    filled: discard it.
+    """
+    unpacker = _Unpacker(root, ids, Lowers(lowers, ids.overlay_prefix), limits)
+    try:
+        reader = tar.Reader(source, limits)
+        for entry in reader:
+            unpacker.add(entry, reader.data())
+        unpacker.finish()
+    finally:
+        unpacker.close()
+    return unpacker.lost
+
+
+class _Unpacker:
+    def __init__(self, root: str, ids: IdMap, lowers: Lowers, limits: Limits) -> None:
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._ids = ids
+        self._opaque = ids.overlay_prefix + "opaque"
+        self._lowers = lowers
+        self._limits = limits
+        self._parents: dict[str, int] = {"": self._root}  # descriptors of directories in use
+        self._times: dict[str, int] = {}  # of directories: set last, since every new child changes them
+        self._implied: set[str] = {""}
+        self._root_is_opaque = False
+        self._entries = 0
+        self._bytes = 0
+        self.lost: list[str] = []
+
+    def close(self) -> None:
+        for descriptor in self._parents.values():
+            os.close(descriptor)
+
+    def add(self, entry: tar.Entry, data: Iterable[bytes]) -> None:
+        """One entry of the archive. Raises ImageError."""
+        self._entries += 1
+        self._bytes += entry.size
+        if self._entries > self._limits.entries:
+            raise self._error(entry, f"the layer has more than {self._limits.entries} entries")
+        if self._bytes > self._limits.bytes:
+            raise self._error(entry, f"the layer's files have more than {self._limits.bytes} bytes, holes included")
+        try:
+            self._add(entry, data)
+        except OSError as error:
+            if error.errno in _MACHINE:
+                raise HostError("a layer cannot be unpacked here", f"entry {entry.name!r}: {error.strerror}") from error
+            raise self._error(entry, _explain(error)) from error
+        except OverflowError as error:
+            raise self._error(entry, f"a number is out of range: {error}") from error
+
+    def _add(self, entry: tar.Entry, data: Iterable[bytes]) -> None:
+        path = self._path(entry, entry.name)
+        if not path:
+            if entry.kind != tar.DIRECTORY:
+                raise self._error(entry, f"it would replace the root directory by a {entry.kind}")
+            self._dress_directory(entry, "")
+            return
+        above, _, name = path.rpartition("/")
+        if WHITEOUT in above and any(part.startswith(WHITEOUT) for part in above.split("/")):
+            raise self._error(entry, "a whiteout cannot have anything below it")
+        if name.startswith(WHITEOUT):
+            self._whiteout(entry, above, name)
+            return
+        parent = self._parent(above)
+        if entry.kind == tar.DIRECTORY:
+            self._directory(entry, parent, path, name)
+            return
+        if entry.kind == tar.HARDLINK:
+            self._make_room(entry, parent, name)
+            self._link(entry, parent, name)
+            return
+        if entry.kind == tar.FILE:
+            self._file(entry, parent, name, data)
+            return
+        if entry.kind in (tar.CHARACTER, tar.BLOCK_DEVICE) and not self._wants_device(entry):
+            return
+        self._make_room(entry, parent, name)
+        self._special(entry, parent, name)
+
+    # -- kinds
+
+    def _directory(self, entry: tar.Entry, parent: int, path: str, name: str) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if is_whiteout(found):
+                os.unlink(name, dir_fd=parent)
+                os.mkdir(name, 0o700, dir_fd=parent)
+                self._set_opaque(path)
+            elif not stat.S_ISDIR(found.st_mode):
+                raise self._error(entry, "an earlier entry of this name is not a directory") from None
+        self._dress_directory(entry, path)
+
+    def _dress_directory(self, entry: tar.Entry, path: str) -> None:
+        self._implied.discard(path)
+        descriptor = self._parent(path)
+        where = f"/proc/self/fd/{descriptor}"
+        self._chown(entry, where, follow=True)
+        os.chmod(where, entry.mode)
+        self._xattrs(entry, where, follow=True)
+        self._times[path] = entry.mtime
+
+    def _file(self, entry: tar.Entry, parent: int, name: str, data: Iterable[bytes]) -> None:
+        try:
+            descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
+        except FileExistsError:
+            self._make_room(entry, parent, name)
+            descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
+        try:
+            if entry.segments is None:
+                for block in data:
+                    _write(descriptor, block)
+            else:
+                _write_segments(descriptor, entry.segments, data)
+                os.ftruncate(descriptor, entry.size)
+            self._chown(entry, descriptor)
+            os.fchmod(descriptor, entry.mode)  # after chown, which drops setuid and capabilities
+            if entry.xattrs:
+                self._xattrs(entry, descriptor)
+            os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+        finally:
+            os.close(descriptor)
+
+    def _link(self, entry: tar.Entry, parent: int, name: str) -> None:
+        target = self._path(entry, entry.linkname)
+        above, _, last = target.rpartition("/")
+        try:
+            holder = self._open(above)
+        except OSError as error:
+            raise self._error(entry, f"its target {entry.linkname!r}: {_explain(error)}") from error
+        try:
+            found = os.stat(last or ".", dir_fd=holder, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode) or is_whiteout(found):
+                raise self._error(entry, f"its target {entry.linkname!r} is not a file of this layer")
+            os.link(last, name, src_dir_fd=holder, dst_dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            raise self._error(entry, f"its target {entry.linkname!r} is not in this layer") from None
+        finally:
+            os.close(holder)
+
+    def _special(self, entry: tar.Entry, parent: int, name: str) -> None:
+        if entry.kind == tar.SYMLINK:
+            os.symlink(entry.linkname, name, dir_fd=parent)
+        elif entry.kind == tar.FIFO:
+            os.mkfifo(name, 0o600, dir_fd=parent)
+        else:
+            kind = stat.S_IFCHR if entry.kind == tar.CHARACTER else stat.S_IFBLK
+            os.mknod(name, kind | 0o600, os.makedev(entry.major, entry.minor), dir_fd=parent)
+        where = f"/proc/self/fd/{parent}/{name}"
+        self._chown(entry, where)
+        if entry.kind != tar.SYMLINK:
+            os.chmod(where, entry.mode)
+        self._xattrs(entry, where)
+        os.utime(where, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+
+    def _wants_device(self, entry: tar.Entry) -> bool:
+        if entry.kind == tar.BLOCK_DEVICE or (entry.major, entry.minor) not in _HARMLESS:
+            raise self._error(entry, f"a {entry.kind} {entry.major}:{entry.minor}, which no image may bring")
+        if not self._ids.has_devices:
+            self.lost.append(f"{entry.name}: a {entry.kind}, which only real root can make")
+            return False
+        return True
+
+    def _whiteout(self, entry: tar.Entry, above: str, name: str) -> None:
+        if entry.kind not in (tar.FILE, tar.HARDLINK):  # AUFS made them hard links
+            raise self._error(entry, f"a whiteout that is a {entry.kind}")
+        if name == OPAQUE:
+            self._parent(above)
+            self._set_opaque(above)
+            return
+        if name.startswith(_META):
+            return
+        hidden = name.removeprefix(WHITEOUT)
+        if hidden in ("", ".", ".."):
+            raise self._error(entry, f"a whiteout of {hidden!r}")
+        parent = self._parent(above)
+        try:
+            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+        except FileExistsError:
+            # A whiteout is about the layers below; what this layer has of that name stays.
+            if stat.S_ISDIR(os.stat(hidden, dir_fd=parent, follow_symlinks=False).st_mode):
+                self._set_opaque(f"{above}/{hidden}" if above else hidden)
+
+    # -- places
+
+    def _path(self, entry: tar.Entry, name: str) -> str:
+        """name relative to the root, without `.` components; "" is the root itself."""
+        if name.startswith("/"):
+            raise self._error(entry, f"{name!r} is an absolute name")
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise self._error(entry, f"{name!r} climbs out by `..`")
+        if not name:
+            raise self._error(entry, "an empty name")
+        return "/".join(parts)
+
+    def _parent(self, path: str) -> int:
+        """A descriptor of a directory, made with its parents where the archive left it out; ours to close."""
+        if (known := self._parents.get(path)) is not None:
+            return known
+        try:
+            descriptor = self._open(path)
+        except FileNotFoundError:
+            self._imply(path)
+            descriptor = self._open(path)
+        if len(self._parents) > 64:
+            for old in [key for key in self._parents if key]:
+                os.close(self._parents.pop(old))
+        self._parents[path] = descriptor
+        return descriptor
+
+    def _open(self, path: str) -> int:
+        return openat2(self._root, path or ".", _PARENT, 0, _RESOLVE)
+
+    def _imply(self, path: str) -> None:
+        above, _, name = path.rpartition("/")
+        parent = self._parent(above)
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:  # a dangling symlink
+            raise OSError(errno.ENOTDIR, "an earlier entry of this name is not a directory", path) from None
+        self._implied.add(path)
+
+    def _make_room(self, entry: tar.Entry, parent: int, name: str) -> None:
+        """Take away a whiteout of that name; anything else there is an error."""
+        try:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if not is_whiteout(found):
+            raise self._error(entry, "the layer has this name twice")
+        os.unlink(name, dir_fd=parent)
+
+    # -- attributes
+
+    def _chown(self, entry: tar.Entry, where: int | str, *, follow: bool = False) -> None:
+        if max(entry.uid, entry.gid) >= 0xFFFFFFFF or min(entry.uid, entry.gid) < 0:
+            raise self._error(entry, f"its owner {entry.uid}:{entry.gid} is out of range")
+        if not (self._ids.has(entry.uid) and self._ids.has(entry.gid)):
+            self.lost.append(f"{entry.name}: owner {entry.uid}:{entry.gid}, outside the mapped ids")
+            return
+        if isinstance(where, int):
+            os.fchown(where, entry.uid, entry.gid)
+        else:
+            os.chown(where, entry.uid, entry.gid, follow_symlinks=follow)
+
+    def _xattrs(self, entry: tar.Entry, where: int | str, *, follow: bool = False) -> None:
+        for key, value in entry.xattrs.items():
+            if key.startswith(("trusted.overlay.", "user.overlay.")):
+                continue  # they would steer overlayfs; a layer says such things by whiteouts
+            try:
+                if isinstance(where, int):
+                    os.setxattr(where, key, value)
+                else:
+                    os.setxattr(where, key, value, follow_symlinks=follow)
+            except OSError as error:
+                if key == "security.capability":
+                    raise
+                self.lost.append(f"{entry.name}: {key}: {error.strerror}")
+
+    def _set_opaque(self, path: str) -> None:
+        if not path:
+            self._root_is_opaque = True
+            return
+        os.setxattr(f"/proc/self/fd/{self._parent(path)}", self._opaque, b"y")
+
+    def finish(self) -> None:
+        """Hide what a root-opaque layer hides, dress the directories that were implied, set the times."""
+        if self._root_is_opaque:
+            self._hide_lowers()
+        for path in self._implied:
+            self._inherit(path)
+        for path, mtime in self._times.items():
+            os.utime(f"/proc/self/fd/{self._parent(path)}", ns=(mtime, mtime))
+
+    def _hide_lowers(self) -> None:
+        """overlayfs ignores the opaque attribute on a layer's root: a whiteout for each name below does the same."""
+        for name in self._lowers.list_root():
+            try:
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._root)
+            except FileExistsError:
+                if stat.S_ISDIR(os.stat(name, dir_fd=self._root, follow_symlinks=False).st_mode):
+                    self._set_opaque(name)
+
+    def _inherit(self, path: str) -> None:
+        where = f"/proc/self/fd/{self._parent(path)}"
+        below = self._lowers.find_directory(path)
+        self._times[path] = below.mtime if below else 0
+        if below:
+            os.chown(where, below.uid, below.gid)
+            os.chmod(where, below.mode)
+            for key, value in below.xattrs.items():
+                os.setxattr(where, key, value)
+        else:
+            os.chown(where, 0, 0)
+            os.chmod(where, 0o755)
+
+    def _error(self, entry: tar.Entry, why: str) -> ImageError:
+        return ImageError("a layer cannot be unpacked", f"entry {entry.name!r}: {why}")
+
+
+def _explain(error: OSError) -> str:
+    """What a failed call says about an entry."""
+    if error.errno in (errno.EXDEV, errno.ELOOP):
+        return "its path goes through a symlink that leaves the layer"
+    if error.errno == errno.ENOTDIR:
+        return "its path goes through something that is not a directory"
+    return error.strerror or str(error)
+
+
+def _write(descriptor: int, block: bytes | memoryview) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _write_segments(descriptor: int, segments: Sequence[tuple[int, int]], data: Iterable[bytes]) -> None:
+    """Write the joined segments' bytes to their places."""
+    blocks = iter(data)
+    pending = memoryview(b"")
+    for offset, length in segments:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        left = length
+        while left:
+            pending = pending or memoryview(next(blocks))
+            _write(descriptor, pending[:left])
+            taken = min(left, len(pending))
+            pending, left = pending[taken:], left - taken
