@@ -170,7 +170,9 @@ def cp(context: Context) -> int:
     options = context.options
     source, destination = _place(options.source), _place(options.destination)
     if (source[0] == "") == (destination[0] == ""):
-        raise UsageError("one side must be SERVICE:PATH and the other a path of this machine", hint="envkit cp web:/etc/hosts .")
+        raise UsageError(
+            "one side must be SERVICE:PATH and the other a path of this machine", hint="envkit cp web:/etc/hosts ."
+        )
     name = context.environment_name()
     if source[0]:
         address = _instance(context, source[0], options.index)
@@ -251,7 +253,7 @@ def _pairs(words: list[str], flag: str) -> dict[str, str]:
     for word in words:
         if word.startswith("="):
             raise UsageError(f"{flag} {word}", hint="write it as KEY=VALUE")
-    return dict((word.partition("=")[0], word.partition("=")[2]) for word in words)
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
 
 
 def _instance(context: Context, name: str, index: int) -> Address:

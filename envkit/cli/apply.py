@@ -218,7 +218,9 @@ def _scaled(environment: Environment, words: list[str]) -> Environment:
         if not equals or not number.isdigit():
             raise UsageError(f"--scale {word}", hint="write it as SERVICE=N")
         if address not in resources:
-            raise EnvkitError("no such service", f"--scale names {name!r}", hint=f"there is {', '.join(environment.services)}")
+            raise EnvkitError(
+                "no such service", f"--scale names {name!r}", hint=f"there is {', '.join(environment.services)}"
+            )
         spec = {**resources[address].spec, "replicas": int(number)}
         resources[address] = replace(resources[address], spec=spec, fingerprint=fingerprint(spec))
     return replace(environment, resources=resources)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 _BASH = """\
 _envkit() {
     local IFS=$'\\n'
-    COMPREPLY=($(compgen -W "$(envkit completion --words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+    local found="$(envkit completion --words "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)"
+    COMPREPLY=($(compgen -W "$found" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
 complete -o default -F _envkit envkit"""
 

@@ -108,7 +108,8 @@ class Context:
             if not found:
                 known = ", ".join(dict.fromkeys(item.name for item in existing)) or "nothing"
                 raise NotFoundError(
-                    "no such service here", f"{name!r} has no instance in the environment {environment!r}; there is: {known}",
+                    "no such service here",
+                    f"{name!r} has no instance in the environment {environment!r}; there is: {known}",
                     hint="envkit ps lists the instances, envkit apply creates what is missing",
                 )  # fmt: skip
             chosen += [item for item in found if item not in chosen]

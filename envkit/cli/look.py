@@ -30,7 +30,9 @@ def ps(context: Context) -> int:
         known = {row.service for row in rows}
         for name in options.services:
             if name not in known:
-                raise NotFoundError("no such service here", f"{name!r} has no instance", hint="envkit ps lists them all")
+                raise NotFoundError(
+                    "no such service here", f"{name!r} has no instance", hint="envkit ps lists them all"
+                )
         rows = [row for row in rows if row.service in options.services]
     rows = [row for row in rows if not options.status or row.state in options.status]
     if context.json or options.format == "json":
@@ -98,7 +100,9 @@ def events(context: Context) -> int:
         if context.json:
             context.terminal.out(json.dumps(row, ensure_ascii=False))
         else:
-            context.terminal.out(f"{row['time']}  {row['address']:<20} {row['event']}  {row.get('detail', '')}".rstrip())
+            context.terminal.out(
+                f"{row['time']}  {row['address']:<20} {row['event']}  {row.get('detail', '')}".rstrip()
+            )
         context.terminal.stdout.flush()
     return 0
 
@@ -159,7 +163,9 @@ def port(context: Context) -> int:
                 if text.endswith(wanted):
                     context.terminal.out(text.removesuffix(wanted))
                     return 0
-    raise NotFoundError("no such published port", f"{options.service} does not publish {options.private_port}/{options.protocol}")
+    raise NotFoundError(
+        "no such published port", f"{options.service} does not publish {options.private_port}/{options.protocol}"
+    )
 
 
 def add_ls(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +178,9 @@ def ls(context: Context) -> int:
     names = context.backend.environments()
     rows: list[tuple[str, list[Instance]]] = [(name, context.backend.instances(name)) for name in names]
     if context.json:
-        context.print_json([{"name": name, "instances": len(found), "running": _running(found)} for name, found in rows])
+        context.print_json(
+            [{"name": name, "instances": len(found), "running": _running(found)} for name, found in rows]
+        )
     elif context.options.quiet:
         _each(context, names)
     else:

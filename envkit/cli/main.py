@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of stdout has gone (`envkit logs | head`): nothing more can be said there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    except Exception as error:  # noqa: BLE001 - the last resort, so that nobody sees a traceback unasked
+    except Exception as error:
         if debug:
             raise
         return _unforeseen(error, terminal)
@@ -63,7 +63,9 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
     try:
         cwd = os.getcwd()
     except FileNotFoundError:
-        raise EnvkitError("the current directory no longer exists", hint="change to another one and try again") from None
+        raise EnvkitError(
+            "the current directory no longer exists", hint="change to another one and try again"
+        ) from None
     context = Context(options, terminal, dict(os.environ), cwd)
     code: int = handler(context)
     terminal.stdout.flush()

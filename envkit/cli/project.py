@@ -141,7 +141,7 @@ def version(context: Context) -> int:
 
 
 def _write_template(context: Context, template: str) -> list[str]:
-    """Copy the template's files into the current directory; their names. Raises ConflictError before the first write."""
+    """Copy the template's files into the current directory; their names. Raises ConflictError before any write."""
     import secrets
 
     from envkit.host.files import make_directory, write_atomic
@@ -173,5 +173,7 @@ def _write_template(context: Context, template: str) -> list[str]:
 
 def _project_name(directory: str) -> str:
     """The directory's name by Compose's rule: lower case, a-z 0-9 _ - only, no leading _ or -."""
-    kept = "".join(char for char in os.path.basename(directory).lower() if char.isascii() and (char.isalnum() or char in "_-"))
+    kept = "".join(
+        char for char in os.path.basename(directory).lower() if char.isascii() and (char.isalnum() or char in "_-")
+    )
     return kept.lstrip("_-") or "app"

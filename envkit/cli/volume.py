@@ -53,7 +53,9 @@ def _list(context: Context) -> int:
              bytes_text(row.size) if row.size is not None else "-"]
             for row in rows
         ]  # fmt: skip
-        context.terminal.out(render_table(["NAME", "ENVIRONMENT", "DRIVER", "USED BY", "SIZE"], table, context.terminal.style))
+        context.terminal.out(
+            render_table(["NAME", "ENVIRONMENT", "DRIVER", "USED BY", "SIZE"], table, context.terminal.style)
+        )
     return 0
 
 

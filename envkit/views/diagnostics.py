@@ -1,11 +1,11 @@
 """Diagnostics and errors as text: what is wrong, where, the line with a caret, and the way out.
 
-    error: unknown key
-      --> envkit.yaml:12:5
-       12 |     enviroment: {A: b}
-          |     ^^^^^^^^^^
-      "enviroment" is not a key of a service
-      help: did you mean "environment"?
+error: unknown key
+  --> envkit.yaml:12:5
+   12 |     enviroment: {A: b}
+      |     ^^^^^^^^^^
+  "enviroment" is not a key of a service
+  help: did you mean "environment"?
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from envkit.diagnostics import Diagnostic, Position
 from envkit.errors import ApplyError, EnvkitError, HostError, InputError
 from envkit.views.terminal import Style
 
-_WORD = re.compile(r"[\w./${}:@-]+")
+_WORD = re.compile(r"[\w./${}@-]+(?::[\w./${}@-]+)*")
 _LONGEST_LINE = 200
 
 

@@ -17,17 +17,21 @@ def render_outcome(outcome: Outcome, seconds: float, style: Style, *, base: str 
     done = f"{len(outcome.done)} done" if outcome.done else "nothing done"
     if outcome.failed:
         skipped = f", {len(outcome.skipped)} skipped" if outcome.skipped else ""
-        blocks.append(style(f"Failed: {len(outcome.failed)} failed{skipped}, {done} in {seconds:.1f} s.", "bold", "red"))
+        blocks.append(
+            style(f"Failed: {len(outcome.failed)} failed{skipped}, {done} in {seconds:.1f} s.", "bold", "red")
+        )
         blocks.append("The rest is as it was. Mend the cause and run envkit apply again.")
     else:
-        blocks.append(style(f"Done: {len(outcome.done)} change{'s' * (len(outcome.done) != 1)} in {seconds:.1f} s.", "bold"))
+        blocks.append(
+            style(f"Done: {len(outcome.done)} change{'s' * (len(outcome.done) != 1)} in {seconds:.1f} s.", "bold")
+        )
     return "\n".join(blocks)
 
 
 def outcome_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
     """The last line of the JSON stream."""
     return {
-        "type": "outcome", "done": [str(item) for item in outcome.done], "failed": [str(item) for item in outcome.failed],
-        "skipped": [str(item) for item in outcome.skipped], "seconds": round(seconds, 3),
+        "type": "outcome", "done": [str(item) for item in outcome.done],
+        "failed": [str(item) for item in outcome.failed], "skipped": [str(item) for item in outcome.skipped], "seconds": round(seconds, 3),
         "errors": [error_json(error) for error in outcome.errors],
     }  # fmt: skip

@@ -73,7 +73,9 @@ def _attribute_line(item: AttributeChange, width: int, style: Style, base: str) 
 
 
 def _effect_text(effect: Effect) -> str:
-    return {Effect.REPLACE: "forces replacement", Effect.RESTART: "restarts", Effect.IN_PLACE: "in place"}.get(effect, "")
+    return {Effect.REPLACE: "forces replacement", Effect.RESTART: "restarts", Effect.IN_PLACE: "in place"}.get(
+        effect, ""
+    )
 
 
 def _value(value: Any) -> str:

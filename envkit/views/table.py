@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from envkit.views.terminal import Style
 
 
-def render_table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style, paint: dict[str, str] | None = None) -> str:
+def render_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], style: Style, paint: dict[str, str] | None = None
+) -> str:
     """Left-aligned columns two spaces apart; a cell that equals a key of paint gets that style."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     colours = paint or {}
