@@ -1,0 +1,322 @@
+"""The engine namespace: the one private mount namespace in which an installation keeps all of its mounts.
+
+The host's mount table gets two entries, a private bind of RUN/ns and the pin RUN/ns/mnt (nsfs). Every envkit process
+enters before it has a second thread: setns(CLONE_NEWNS) is EINVAL otherwise (setns(2)). Processes started inside stay
+inside. Inside, a tmpfs over RUN/ns with a file `inside` tells a process where it is.
+
+The rootless form (a user, mount and network namespace kept by a holder process) has the same three calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from glob import glob
+
+from envkit.errors import HostError, UnsupportedError
+from envkit.host import files, mounts, proc, syscalls
+from envkit.host.home import Home
+from envkit.host.lock import Lock
+from envkit.host.steps import step
+
+_UNIFIED = "/sys/fs/cgroup/unified"
+
+
+class Engine:
+    """The engine namespace of one installation."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.directory = os.path.join(home.run, "ns")
+        self.pin = os.path.join(self.directory, "mnt")
+        self._mark = os.path.join(self.directory, "inside")
+        self._outside = -1  # descriptor of the mount namespace that this process came from
+        self._outside_root = -1
+
+    @property
+    def inside(self) -> bool:
+        """Whether this process is in the engine namespace."""
+        return os.path.exists(self._mark)
+
+    def is_live(self) -> bool:
+        """Whether there is an engine namespace to enter (or this process is in it). Changes nothing."""
+        return self.inside or _is_namespace(self.pin) or self._monitor() is not None
+
+    def enter(self) -> None:
+        """Enter the engine namespace, made anew where there is none; harmless inside.
+
+        The working directory stays what it was. Raises HostError, UnsupportedError without root.
+        """
+        if self.inside:
+            return
+        if os.geteuid() != 0:
+            raise UnsupportedError(
+                "the embedded backend needs root", "its rootless form is not available yet", "run envkit with sudo"
+            )
+        here, directory = _working_directory()
+        self._outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        self._outside_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if not self._join(self.pin):
+                self._restore()
+        finally:
+            _return_to(here, directory)
+
+    def release(self) -> bool:
+        """Drop the pin: when the last process inside ends, every mount of the installation is gone.
+
+        For use when no instance is left. Returns False when this process was born inside and cannot reach the host's
+        side (the pin then stays, which costs nothing).
+        """
+        if self.inside and self._outside < 0:
+            return False
+        step("engine.release")
+        with _creation_lock(self.home):
+            _in_child(self._drop)
+        return True
+
+    def same_outside(self, path: str) -> bool:
+        """Whether an absolute host path leads to the same file in here as outside.
+
+        False for what was mounted on the host later, where the host's mounts do not propagate (/ not shared): a bind of
+        it would show the directory beneath. Always True when this process did not enter by itself.
+        """
+        if self._outside_root < 0:
+            return True
+        real = os.path.realpath(path)
+        inner, outer = _identity(real, None), _identity(real.lstrip("/") or ".", self._outside_root)
+        return inner == outer
+
+    def _join(self, path: str) -> bool:
+        """Enter the namespace of an nsfs file; False when path is no such file."""
+        if not _is_namespace(path):
+            return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(descriptor, syscalls.CLONE_NEWNS)
+        except OSError as error:
+            if error.errno == 22:
+                detail = "this process has a second thread, or another process shares its working directory"
+                raise HostError("the engine namespace cannot be entered", detail) from error
+            raise HostError("the engine namespace cannot be entered", str(error.strerror)) from error
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _restore(self) -> None:
+        """Pin what a living monitor still holds, or make a namespace; then enter."""
+        files.make_directory(self.home.run, 0o700)
+        with _creation_lock(self.home):
+            if self._join(self.pin):  # another process was faster
+                return
+            monitor = self._monitor()
+            self._prepare()
+            if monitor is not None:
+                self._pin(f"/proc/{monitor}/ns/mnt", required=False)
+                joined = self._join(f"/proc/{monitor}/ns/mnt")
+            else:
+                self._create()
+                joined = self._join(self.pin)
+            if not joined:
+                raise HostError("the engine namespace vanished while it was being entered", self.pin)
+
+    def _prepare(self) -> None:
+        """RUN/ns, a private mount of itself, so that the pin does not propagate (EINVAL otherwise)."""
+        files.make_directory(self.directory, 0o700)
+        if not mounts.is_mount(self.directory):
+            mounts.bind(self.directory, self.directory, recursive=False)
+        os.close(os.open(self.pin, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _pin(self, source: str, *, required: bool = True) -> None:
+        step("engine.pin")
+        try:
+            syscalls.mount(source, self.pin, None, mounts.MS_BIND)
+        except OSError as error:
+            # EINVAL: this process is itself in a newer mount namespace, whose pin would be of no use to others.
+            if required or error.errno != 22:
+                raise HostError("the engine namespace cannot be pinned", f"{self.pin}: {error.strerror}") from error
+
+    def _create(self) -> None:
+        """A child unshares and waits; this process, outside, pins the child's namespace (inside it is EINVAL)."""
+        ready, told = os.pipe()
+        hold, go = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _child_of_creation(ready, told, hold, go, self.directory, self._mark)
+        os.close(told)
+        os.close(hold)
+        try:
+            message = os.read(ready, 4096).decode(errors="replace")
+            if message != "ready":
+                raise HostError("the engine namespace cannot be made", message or "the process making it was killed")
+            self._pin(f"/proc/{child}/ns/mnt")
+        finally:
+            os.close(go)
+            os.close(ready)
+            os.waitpid(child, 0)
+
+    def _drop(self) -> None:
+        if self._outside >= 0:
+            syscalls.setns(self._outside, syscalls.CLONE_NEWNS)
+        while _is_namespace(self.pin):
+            mounts.unmount(self.pin)
+        while mounts.is_mount(self.directory):
+            mounts.unmount(self.directory)
+        files.remove_tree(self.directory)
+
+    def _monitor(self) -> int | None:
+        """A living monitor (conmon) of this installation that is in the engine namespace."""
+        for path in glob(os.path.join(self.home.environments, "*", "instances", "*", "conmon.pid")):
+            try:
+                with open(path, encoding="ascii") as file:
+                    pid = int(file.read())
+            except (OSError, ValueError):
+                continue
+            if proc.is_alive(pid) and os.path.exists(f"/proc/{pid}/root{self._mark}"):
+                return pid
+        return None
+
+
+def _child_of_creation(ready: int, told: int, hold: int, go: int, directory: str, mark: str) -> None:
+    """The child of Engine._create: never returns."""
+    try:
+        os.close(ready)
+        os.close(go)
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        mounts.set_propagation("/", "slave", recursive=True)
+        _hide_unified()
+        mounts.tmpfs(directory, ("mode=700", "size=64k"))
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
+        os.write(told, b"ready")
+        os.read(hold, 1)  # until the parent has pinned, or died
+    except BaseException as error:  # noqa: BLE001  (the parent raises it)
+        os.write(told, str(error).encode()[:4000])
+    finally:
+        os._exit(0)
+
+
+def _hide_unified() -> None:
+    """crun refuses hybrid hierarchies ("cgroups in hybrid mode not supported"): v1 alone remains in sight."""
+    for entry in mounts.mount_table():
+        if entry.target == _UNIFIED and entry.filesystem == "cgroup2":
+            mounts.unmount(_UNIFIED)
+            return
+
+
+def _in_child(action: object) -> None:
+    """Run action() in a forked child (which has one thread, whatever this process has). Raises HostError."""
+    assert callable(action)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001  (the parent raises it)
+            os.write(writer, (str(error) or repr(error)).encode()[:4000])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        message = file.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    if message:
+        raise HostError("the engine namespace cannot be released", message)
+
+
+def _creation_lock(home: Home) -> Lock:
+    return Lock(os.path.join(home.run, "engine.lock"), {"purpose": "engine namespace"})
+
+
+def _is_namespace(path: str) -> bool:
+    """Whether path is an nsfs file: a namespace, pinned."""
+    try:
+        return os.stat(path).st_dev == os.stat("/proc/self/ns/mnt").st_dev
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        return False
+
+
+def _identity(path: str, root: int | None) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path, dir_fd=root)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _working_directory() -> tuple[str, int]:
+    """The working directory's path and a descriptor of it (which names the old namespace's mount for ever)."""
+    descriptor = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return os.getcwd(), descriptor
+    except FileNotFoundError:
+        return "", descriptor
+
+
+def _return_to(path: str, descriptor: int) -> None:
+    """Go back by path; by descriptor where the path leads elsewhere in the new namespace."""
+    try:
+        before = os.fstat(descriptor)
+        if path and _identity(path, None) == (before.st_dev, before.st_ino):
+            os.chdir(path)
+        else:
+            os.fchdir(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def new_netns(path: str) -> None:
+    """Make a network namespace and pin it at path (its directory exists). Raises HostError."""
+    new_netns_many([path])
+
+
+def new_netns_many(paths: Sequence[str]) -> None:
+    """Make one network namespace per path, 0.4 ms each. Only the calling thread is ever elsewhere.
+
+    A path that is pinned already keeps its namespace. Raises HostError; what was made by then stays.
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for path in paths:
+            if _is_namespace(path):
+                continue
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            step("netns.create")
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+            syscalls.mount("/proc/thread-self/ns/net", path, None, mounts.MS_BIND)
+    except OSError as error:
+        raise HostError("a network namespace cannot be made", str(error)) from error
+    finally:
+        syscalls.setns(home, syscalls.CLONE_NEWNET)
+        os.close(home)
+
+
+@contextmanager
+def in_netns(path: str) -> Iterator[None]:
+    """Be in the network namespace at path (a pin, or /proc/PID/ns/net), with the calling thread alone."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
+        finally:
+            os.close(descriptor)
+        try:
+            yield
+        finally:
+            syscalls.setns(home, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+def is_netns(path: str) -> bool:
+    """Whether a network namespace is pinned at path."""
+    return _is_namespace(path)
+
+
+def remove_netns(path: str) -> None:
+    """Drop the pin at path; absent is fine. The namespace ends with its last process."""
+    step("netns.remove")
+    while _is_namespace(path):
+        mounts.unmount(path)
+    files.remove_tree(path)

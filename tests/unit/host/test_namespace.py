@@ -1,0 +1,174 @@
+"""envkit.host.namespace: one pin, entered from anywhere, found again when lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from envkit.errors import HostError
+from envkit.host import mounts
+from envkit.host.home import Home
+from envkit.host.namespace import Engine
+
+pytestmark = pytest.mark.root
+
+
+def run(home, code, **options):
+    """Run code in a fresh interpreter with `engine` at hand; returns its output."""
+    head = f"import os\nfrom envkit.host import mounts\nfrom envkit.host.home import Home\n" \
+           f"from envkit.host.namespace import *\nengine = Engine(Home({home.root!r}))\n"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", head + textwrap.dedent(code)], capture_output=True, text=True,
+                          timeout=30, check=False, **options)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def home(tmp_path):
+    home = Home(str(tmp_path / "home"))
+    yield home
+    Engine(home).release()
+    assert not any(str(tmp_path) in entry.target for entry in mounts.mount_table())
+
+
+def test_enter_twice_gives_the_same_namespace_and_keeps_the_directory(home, tmp_path):
+    assert not Engine(home).is_live()
+    code = "engine.enter(); engine.enter(); print(os.readlink('/proc/self/ns/mnt'), os.getcwd(), engine.inside)"
+    first = run(home, code, cwd=tmp_path)
+    assert run(home, code, cwd=tmp_path) == first
+    name, cwd, inside = first.split()
+    assert (cwd, inside) == (str(tmp_path), "True")
+    assert name != os.readlink("/proc/self/ns/mnt")
+    assert Engine(home).is_live()
+    targets = [entry.target for entry in mounts.mount_table() if home.root in entry.target]
+    assert targets == [home.run + "/ns", home.run + "/ns/mnt"]
+
+
+def test_mounts_inside_are_not_seen_outside_and_hybrid_is_hidden(home, tmp_path):
+    out = run(home, f"""
+        engine.enter()
+        mounts.tmpfs({str(tmp_path)!r}, ("size=1m",))
+        print(any(m.filesystem == "cgroup2" and m.target.endswith("unified") for m in mounts.mount_table()))
+    """)
+    assert out.strip() == "False"
+    assert not mounts.is_mount(str(tmp_path))
+    assert run(home, f"engine.enter(); print(mounts.is_mount({str(tmp_path)!r}))").strip() == "True"
+
+
+def test_lost_pin_is_found_through_a_monitor(home):
+    record = os.path.join(home.instances("shop"), "web.1")
+    os.makedirs(record)
+    first = run(home, f"""
+        import subprocess
+        engine.enter()
+        mounts.tmpfs("/mnt", ("size=1m",))
+        child = subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=-3, stderr=-3)
+        open({record!r} + "/conmon.pid", "w").write(str(child.pid))
+        child.returncode = 0
+        print(child.pid, os.readlink("/proc/self/ns/mnt"))
+    """)
+    pid, name = first.split()
+    try:
+        pin = os.path.join(home.run, "ns", "mnt")
+        mounts.unmount(pin)
+        assert Engine(home).is_live()
+        code = "engine.enter(); print(os.readlink('/proc/self/ns/mnt'), mounts.is_mount('/mnt'))"
+        assert run(home, code).split() == [name, "True"]
+        assert run(home, code).split() == [name, "True"]
+    finally:
+        os.kill(int(pid), 9)
+
+
+def test_stale_pin_file_and_stale_monitor_are_made_anew(home):
+    record = os.path.join(home.instances("shop"), "web.1")
+    os.makedirs(record)
+    os.makedirs(home.run + "/ns")
+    open(home.run + "/ns/mnt", "w").close()
+    with open(record + "/conmon.pid", "w") as file:
+        file.write("1")
+    assert not Engine(home).is_live()
+    assert run(home, "engine.enter(); print(engine.inside)").strip() == "True"
+
+
+def test_release_from_inside(home):
+    out = run(home, "engine.enter(); print(engine.release(), os.path.exists('/proc/self'))")
+    assert out.split() == ["True", "True"]
+    assert not os.path.exists(home.run + "/ns")
+    assert run(home, "engine.enter(); print(os.spawnlp(os.P_WAIT, 'true', 'true'))").strip() == "0"
+
+
+def test_born_inside_knows_it(home):
+    out = run(home, """
+        import subprocess, sys
+        engine.enter()
+        code = f"from envkit.host.namespace import *; e = Engine(Home({engine.home.root!r})); e.enter(); print(e.inside, e.release())"
+        print(subprocess.check_output([sys.executable, "-c", code], text=True))
+    """)
+    assert out.split() == ["True", "False"]
+
+
+def test_second_thread_is_refused(home):
+    out = run(home, """
+        import threading
+        engine.enter() if False else None
+        threading.Thread(target=lambda: __import__("time").sleep(1), daemon=True).start()
+        try:
+            engine.enter()
+        except Exception as error:
+            print(type(error).__name__, error)
+    """)
+    assert out.startswith("HostError the engine namespace cannot be entered: this process has a second thread")
+
+
+def test_many_at_once_agree(home):
+    code = f"from envkit.host.namespace import *\nimport os\ne = Engine(Home({home.root!r}))\ne.enter()\n" \
+           "print(os.readlink('/proc/self/ns/mnt'))"  # fmt: skip
+    racers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    assert len({racer.communicate(timeout=30)[0] for racer in racers}) == 1
+
+
+def test_same_outside_tells_host_mounts_that_do_not_arrive(home, tmp_path):
+    late = tmp_path / "late"
+    late.mkdir()
+    (tmp_path / "there").mkdir()
+    run(home, "engine.enter()")
+    mounts.tmpfs(str(late), ("size=1m",))
+    try:
+        shared = any("shared:" in word for entry in mounts.mount_table() if entry.target == "/" for word in entry.propagation)
+        out = run(home, f"engine.enter(); print(engine.same_outside({str(late)!r}), engine.same_outside({str(tmp_path / 'there')!r}))")
+        assert out.split() == [str(shared), "True"]
+    finally:
+        mounts.unmount(str(late))
+
+
+def test_network_namespaces(home, tmp_path):
+    paths = [str(tmp_path / f"n{i}") for i in range(3)]
+    out = run(home, f"""
+        engine.enter()
+        before = os.readlink("/proc/self/ns/net")
+        new_netns_many({paths!r}); new_netns({paths[0]!r})
+        seen = set()
+        for path in {paths!r}:
+            with in_netns(path):
+                seen.add(os.readlink("/proc/thread-self/ns/net"))
+        print(len(seen | {{before}}), os.readlink("/proc/self/ns/net") == before, is_netns({paths[0]!r}))
+        for path in {paths!r}:
+            remove_netns(path); remove_netns(path)
+        print(os.path.exists({paths[0]!r}))
+    """)
+    assert out.split() == ["4", "True", "True", "False"]
+
+
+def test_without_root_it_is_unsupported():
+    code = "from envkit.host.namespace import *\nos.setuid(65534)\nEngine(Home('/nowhere')).enter()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UnsupportedError: the embedded backend needs root" in done.stderr
+
+
+def test_errors_are_host_errors(tmp_path):
+    with pytest.raises(HostError, match="cannot be bound"):
+        mounts.bind(str(tmp_path / "absent"), str(tmp_path))
