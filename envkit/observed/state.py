@@ -38,7 +38,8 @@ class ObservedResource:
     over the same keys; expected is what the last apply left, actual what the live object says now, so a differing
     pair is drift of exactly that path (`state`, `limits.memory`, `networks.default.address`, `published.8080/tcp`).
     image_digest: services: the image it runs; images: the image it is. attributes: further facts for views (state,
-    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared.
+    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared; the planner reads three of
+    a service's: exit_code (int | None), desired ("stopped" after `envkit stop`) and depends_on (names of services).
     missing: the record is there, the object is gone. complete=False: an earlier apply was cut off before this one's
     completion was recorded, so it must be made anew.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
@@ -62,7 +62,8 @@ class Change:
 
     reason is for people alone and no input to any decision. resource is what must be (None: DELETE); observed is what
     is (None: CREATE). requires: what must hold before it starts (for deletions: what must be deleted first, condition
-    "applied"). loses_data: carrying it out destroys data that nothing else holds.
+    "applied"). loses_data: carrying it out destroys data that nothing else holds. timeout: seconds of grace before a
+    kill, instead of what the spec says. A CREATE has no attributes: its resource is all of them.
     """
 
     address: Address
@@ -73,19 +74,24 @@ class Change:
     observed: ObservedResource | None = None
     requires: tuple[Dependency, ...] = ()
     loses_data: bool = False
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """changes: every address once, NOOPs included, in an order in which they can be carried out. drift: what differs
-    from the last apply, reported apart from intent. basis: digest of the observed state the plan was made from."""
+    from the last apply, reported apart from intent (before: what that apply left, after: what is now). basis: digest
+    of the observed state the plan was made from. partial and replace: the addresses of --only and --replace. destroy:
+    everything is taken down."""
 
     environment: str
     changes: tuple[Change, ...]
     drift: tuple[Change, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     basis: str = ""
-    partial: tuple[str, ...] = field(default=())  # the addresses of --only
+    partial: tuple[str, ...] = ()
+    replace: tuple[str, ...] = ()
+    destroy: bool = False
 
     @property
     def effective(self) -> tuple[Change, ...]:

@@ -1,0 +1,69 @@
+"""A change while it is being thought about: what has been found out about one address so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from envkit.address import Address
+from envkit.observed.state import ObservedResource
+from envkit.plan.effects import strongest
+from envkit.plan.model import Action, AttributeChange, Change, Effect
+from envkit.spec.environment import Dependency, Resource
+
+_ACTIONS = {
+    Effect.NONE: Action.NOOP,
+    Effect.IN_PLACE: Action.UPDATE,
+    Effect.RESTART: Action.UPDATE,
+    Effect.REPLACE: Action.REPLACE,
+}
+
+
+@dataclass(slots=True)
+class Draft:
+    """attributes: what will change (before: now). drift: what changed outside. because: why, for people; completed: a
+    job that has done its work, which nothing restarts."""
+
+    address: Address
+    resource: Resource | None
+    observed: ObservedResource | None
+    action: Action = Action.NOOP
+    because: str = ""
+    attributes: list[AttributeChange] = field(default_factory=list)
+    drift: list[AttributeChange] = field(default_factory=list)
+    requires: list[Dependency] = field(default_factory=list)
+    loses_data: bool = False
+    completed: bool = False
+
+    @property
+    def restarts(self) -> bool:
+        """Whether carrying it out interrupts or begins the life of the thing."""
+        if self.action is Action.UPDATE:
+            return strongest(self.attributes) in (Effect.RESTART, Effect.REPLACE)
+        return self.action not in (Action.NOOP, Action.DELETE)
+
+    @property
+    def start_first(self) -> bool:
+        """Whether the service asks that the new instance is there before the old one goes."""
+        return self.resource is not None and self.resource.spec.get("update", {}).get("order") == "start-first"
+
+    def settle(self, attributes: Iterable[AttributeChange]) -> None:
+        """Add attributes (of paths not there yet) and choose the action that all of them together need."""
+        known = {item.path for item in self.attributes}
+        self.attributes += [item for item in attributes if item.path not in known]
+        if self.action in (Action.CREATE, Action.DELETE) or self.action.replaces:
+            return
+        action = _ACTIONS[strongest(self.attributes)]
+        self.action = Action.REPLACE_START_FIRST if action is Action.REPLACE and self.start_first else action
+
+    def replace(self, because: str) -> None:
+        """It must be made anew whatever its attributes say."""
+        self.action = Action.REPLACE_START_FIRST if self.start_first else Action.REPLACE
+        self.because = because
+
+    def change(self) -> Change:
+        idle = self.action is Action.NOOP
+        return Change(
+            self.address, self.action, self.because, () if idle else tuple(self.attributes), self.resource,
+            self.observed, tuple(dict.fromkeys(self.requires)), self.loses_data,
+        )  # fmt: skip

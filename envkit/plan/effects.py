@@ -1,0 +1,70 @@
+"""What a change of one attribute costs, by the backend's word. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import translate
+from typing import Any, Protocol
+
+from envkit.diagnostics import Diagnostic
+from envkit.plan.model import AttributeChange, Effect
+from envkit.spec.environment import Environment
+
+_NO_INSTANCE = frozenset({"replicas", "update", "rollback", "pull_policy", "attach"})
+"""Keys of a ServiceSpec that say nothing about one instance, where the planner plans each replica on its own."""
+
+_RANK = {Effect.NONE: 0, Effect.IN_PLACE: 1, Effect.RESTART: 2, Effect.REPLACE: 3}
+
+
+class Capabilities(Protocol):
+    """The part of backend.base.Capabilities that the planner reads."""
+
+    @property
+    def expands_replicas(self) -> bool: ...
+    @property
+    def in_place(self) -> frozenset[str]: ...
+    @property
+    def restart(self) -> frozenset[str]: ...
+    @property
+    def check(self) -> Callable[[Environment], Sequence[Diagnostic]]: ...
+    @property
+    def kinds(self) -> frozenset[str]: ...
+
+
+def globs(patterns: Iterable[str]) -> Callable[[str], Any]:
+    """A matcher of paths: a pattern means the path itself and everything below it; `*` crosses dots."""
+    parts = [translate(pattern.replace("[", "[[]")).removesuffix(r"\Z") for pattern in sorted(patterns)]
+    if not parts:
+        return lambda path: None
+    return re.compile(rf"(?:{'|'.join(parts)})(?:[.\[].*)?\Z", re.DOTALL).match
+
+
+class Effects:
+    """Path of a ServiceSpec, or of a service's observed facts -> Effect."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._in_place = globs(capabilities.in_place)
+        self._restart = globs(capabilities.restart)
+        self._none = _NO_INSTANCE if capabilities.expands_replicas else frozenset()
+        self._known: dict[str, Effect] = {}
+
+    def of(self, path: str) -> Effect:
+        effect = self._known.get(path)
+        if effect is None:
+            effect = self._known[path] = self._find(path)
+        return effect
+
+    def _find(self, path: str) -> Effect:
+        if re.split(r"[.\[]", path, maxsplit=1)[0] in self._none:
+            return Effect.NONE
+        if self._in_place(path):
+            return Effect.IN_PLACE
+        if self._restart(path) or path == "state":
+            return Effect.RESTART
+        return Effect.REPLACE
+
+
+def strongest(attributes: Iterable[AttributeChange]) -> Effect:
+    """The effect that the whole set has; NONE for an empty one."""
+    return max((item.effect for item in attributes), key=_RANK.__getitem__, default=Effect.NONE)

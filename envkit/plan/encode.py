@@ -1,0 +1,54 @@
+"""A plan as `plan --json` shows it (docs/plan-json.md). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from envkit.plan.compare import compare
+from envkit.plan.model import Action, AttributeChange, Change, Effect, Plan
+
+FORMAT_VERSION = "1.0"
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The public form: what does nothing is only counted. A reader accepts unknown keys of the same major version."""
+    words = ("create", "update", "replace", "delete", "noop")
+    return {
+        "format_version": FORMAT_VERSION,
+        "environment": plan.environment,
+        "changes": [change_json(change) for change in plan.effective],
+        "drift": [change_json(change) for change in plan.drift],
+        "summary": {**{word: plan.count(word) for word in words}, "drift": len(plan.drift)},
+        "loses_data": plan.loses_data,
+        "partial": list(plan.partial),
+    }
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """One entry of `changes` or `drift`."""
+    value: dict[str, Any] = {
+        "address": str(change.address),
+        "action": change.action.word,
+        "reason": change.reason,
+        "attributes": [attribute_json(item) for item in attributes_of(change)],
+    }
+    if change.action.replaces:
+        value["order"] = "stop-first" if change.action.symbol == "-/+" else "start-first"
+    if change.loses_data:
+        value["loses_data"] = True
+    return value
+
+
+def attributes_of(change: Change) -> Sequence[AttributeChange]:
+    """The change's attributes; for a creation, the whole spec (masked where it must be), which plans do not carry."""
+    if change.action is Action.CREATE and change.resource is not None and not change.attributes:
+        return compare({}, change.resource.spec, lambda path: Effect.NONE, change.resource.origin)
+    return change.attributes
+
+
+def attribute_json(item: AttributeChange) -> dict[str, Any]:
+    return {
+        "path": item.path, "before": item.before, "after": item.after, "source": item.source,
+        "effect": item.effect.value,
+    }  # fmt: skip

@@ -1,0 +1,45 @@
+"""What must wait for what among the changes of a plan. Pure; read by the planner for the order and by the executor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from envkit.address import Address
+from envkit.plan.model import Action, Change
+from envkit.spec.environment import Dependency
+
+
+def targets(changes: Sequence[Change]) -> Callable[[Change, Dependency], list[Address]]:
+    """(change, one of its requirements) -> the addresses of the changes that fulfil it.
+
+    A requirement means every replica that stays (`service.db`), unless it names a change that is a deletion, or another
+    replica of the change's own service: then it means that one.
+    """
+    staying: dict[tuple[str, str], list[Address]] = defaultdict(list)
+    deleted: set[Address] = set()
+    for change in changes:
+        if change.action is Action.DELETE:
+            deleted.add(change.address)
+        else:
+            staying[change.address.kind, change.address.name].append(change.address)
+
+    def find(change: Change, dependency: Dependency) -> list[Address]:
+        address = dependency.address
+        if address in deleted:
+            return [address]
+        if (address.kind, address.name) == (change.address.kind, change.address.name):
+            return [address] if address != change.address else []
+        return staying.get((address.kind, address.name), [])
+
+    return find
+
+
+def edges(changes: Sequence[Change]) -> dict[Address, set[Address]]:
+    """Address -> the addresses of the changes that must have been carried out before it."""
+    find = targets(changes)
+    return {
+        change.address: {address for dependency in change.requires for address in find(change, dependency)}
+        for change in changes
+        if change.requires
+    }

@@ -1,0 +1,125 @@
+"""What each draft must wait for: dependencies, the pace of a rollout, names that somebody else still holds. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from envkit.address import Address
+from envkit.plan.draft import Draft
+from envkit.plan.model import Action
+from envkit.plan.order import reaches
+from envkit.spec.environment import Dependency, Environment
+
+
+def require(environment: Environment, drafts: Sequence[Draft], kinds: Collection[str]) -> None:
+    """Fill in `requires` of every draft that does something."""
+    staying = {draft.address.replica(1) for draft in drafts if draft.action is not Action.DELETE}
+    rollouts: dict[str, list[Draft]] = defaultdict(list)
+    for draft in drafts:
+        if draft.action in (Action.NOOP, Action.DELETE) or draft.resource is None:
+            continue
+        waits = draft.restarts
+        for dependency in draft.resource.depends_on:
+            at_hand = dependency.address in staying and dependency.address.kind in kinds
+            if at_hand and (waits or dependency.address.kind != "service"):
+                draft.requires.append(dependency)
+        if draft.action.replaces and draft.resource.spec.get("update", {}).get("parallelism", 0) > 0:
+            rollouts[draft.address.name].append(draft)
+    for rollout in rollouts.values():
+        _pace(rollout)
+    require_removals(drafts)
+    _hand_over(drafts)
+
+
+def require_removals(drafts: Sequence[Draft]) -> None:
+    """A thing is deleted after those that use it: a network after its instances, a service after its dependents."""
+    deleted = {draft.address: draft for draft in drafts if draft.action is Action.DELETE}
+    if not deleted:
+        return
+    instances: dict[str, list[Draft]] = defaultdict(list)
+    for draft in deleted.values():
+        if draft.address.kind == "service":
+            instances[draft.address.name].append(draft)
+    for draft in drafts:
+        if draft.address.kind != "service" or draft.observed is None or draft.action is Action.NOOP:
+            continue
+        for used in _uses(draft):
+            if (other := deleted.get(used)) is not None:
+                other.requires.append(Dependency(draft.address))
+        for name in _leans_on(draft):
+            for below in instances.get(name, ()) if name != draft.address.name else ():
+                below.requires.append(Dependency(draft.address))
+
+
+def _uses(draft: Draft) -> Iterator[Address]:
+    spec: Mapping[str, Any] = draft.observed.spec if draft.observed else {}
+    for name in spec.get("networks", {}):
+        yield Address("network", name)
+    for mount in spec.get("mounts", ()):
+        if mount.get("type") == "volume" and mount.get("source"):
+            yield Address("volume", mount["source"])
+    for kind in ("secret", "config"):
+        for item in spec.get(f"{kind}s", ()):
+            yield Address(kind, item["source"])
+
+
+def _leans_on(draft: Draft) -> set[str]:
+    """The services that this one needs alive while it runs, as far as it is known without the YAML."""
+    spec: Mapping[str, Any] = draft.observed.spec if draft.observed else {}
+    names = set(draft.observed.attributes.get("depends_on") or ()) if draft.observed else set()
+    if draft.resource is not None:
+        names |= {item.address.name for item in draft.resource.depends_on if item.address.kind == "service"}
+    for key in ("network_mode", "pid", "ipc"):
+        if str(spec.get(key, "")).startswith("service:"):
+            names.add(spec[key].removeprefix("service:"))
+    return names | {item.split(":")[0] for key in ("links", "volumes_from") for item in spec.get(key, ())}
+
+
+def _pace(rollout: list[Draft]) -> None:
+    """`update.parallelism`: each replica waits for the one that many places ahead to be up."""
+    rollout.sort(key=lambda draft: draft.address)
+    for position, draft in enumerate(rollout):
+        spec: Mapping[str, Any] = draft.resource.spec if draft.resource else {}
+        ahead = position - int(spec["update"]["parallelism"])
+        if ahead >= 0:
+            test = spec.get("healthcheck", {}).get("test", ["NONE"])
+            condition: Any = "applied" if test[0] == "NONE" else "healthy"
+            draft.requires.append(Dependency(rollout[ahead].address, condition))
+
+
+def _hand_over(drafts: Sequence[Draft]) -> None:
+    """Who claims a host port, a container name or an address waits for the one that gives it up, unless that one waits
+    for it already."""
+    givers: dict[tuple[str, ...], Draft] = {}
+    for draft in drafts:
+        if draft.address.kind == "service" and draft.observed is not None and draft.action is not Action.NOOP:
+            kept = set(_claims(draft.resource.spec)) if draft.resource and draft.action is not Action.DELETE else set()
+            for claim in _claims(draft.observed.spec):
+                if claim not in kept:
+                    givers[claim] = draft
+    if not givers:
+        return
+    before = {draft.address: [item.address for item in draft.requires] for draft in drafts if draft.requires}
+    for draft in drafts:
+        if draft.address.kind != "service" or draft.resource is None or draft.action in (Action.NOOP, Action.DELETE):
+            continue
+        for claim in _claims(draft.resource.spec):
+            giver = givers.get(claim)
+            if giver is None or giver is draft or reaches(giver.address, draft.address, before):
+                continue
+            draft.requires.append(Dependency(giver.address))
+            before.setdefault(draft.address, []).append(giver.address)
+
+
+def _claims(spec: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for port in spec.get("ports", ()):
+        if port.get("published"):
+            yield "port", port["published"], port["protocol"]
+    if spec.get("container_name"):
+        yield "name", spec["container_name"]
+    for network, attachment in spec.get("networks", {}).items():
+        for key in ("ipv4_address", "ipv6_address"):
+            if attachment and attachment.get(key):
+                yield "address", network, attachment[key]
