@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import time
+from typing import Any
 
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.runtime import Runtime
@@ -68,7 +69,7 @@ def create(record: Record, runtime: Runtime) -> int:
     return pid
 
 
-def _read_answer(reader: int, argv: list[str]) -> dict[str, object]:
+def _read_answer(reader: int, argv: list[str]) -> dict[str, Any]:
     data, deadline = b"", time.monotonic() + CREATE_TIMEOUT
     poll = select.poll()
     poll.register(reader, select.POLLIN | select.POLLHUP)

@@ -1,0 +1,247 @@
+"""Volumes: directories that outlive everything but the user's word.
+
+HOME/volumes/NAME/ holds `data` (the content), `volume.json` (whose it is, what was asked) and a lock. The options of
+Compose's `local` driver (`type`, `o`, `device`) make it a bind of a host directory or a mount of tmpfs, nfs, cifs …
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from envkit.errors import ConflictError, EnvkitError, HostError, NotFoundError, UnsupportedError
+from envkit.host.files import copy_tree, make_directory, read_json, remove_tree, write_json
+from envkit.host.home import Home
+from envkit.host.mounts import unmount
+from envkit.host.steps import step
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """volume.json. key: below `volumes:` ("" for an anonymous one, whose `owner` is "ADDRESS TARGET")."""
+
+    name: str
+    environment: str
+    key: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    owner: str = ""
+    created_at: str = ""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return self.spec.get("driver_opts") or {}
+
+    @property
+    def bound_device(self) -> str:
+        """The host directory that the volume is, "" when it is none."""
+        words = str(self.options.get("o", "")).split(",")
+        is_bind = self.options.get("type", "none") in ("none", "bind", "") and ("bind" in words or "rbind" in words)
+        return str(self.options.get("device", "")) if is_bind else ""
+
+    @property
+    def needs_mount(self) -> bool:
+        """Whether `data` is a mount point for what driver_opts name."""
+        return bool(self.options.get("type")) and not self.bound_device
+
+
+def check_name(name: str) -> str:
+    """Return name. Raises EnvkitError for one that cannot be a directory of ours."""
+    if not _NAME.fullmatch(name) or len(name) > 200:
+        raise EnvkitError("A volume cannot have this name", repr(name), "letters, digits, `_`, `.` and `-` are allowed")
+    return name
+
+
+def directory(home: Home, name: str) -> str:
+    return os.path.join(home.volumes, check_name(name))
+
+
+def data(home: Home, name: str) -> str:
+    return os.path.join(directory(home, name), "data")
+
+
+def anonymous_name(environment: str, service: str, replica: int, target: str) -> str:
+    """The same mount of the same instance always gets the same volume, so its data is found again after `down`."""
+    import hashlib
+
+    return f"{environment}_{service}-{replica}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+
+
+def load(home: Home, name: str) -> Volume | None:
+    """The record of a volume, None when there is none."""
+    value = read_json(os.path.join(directory(home, name), "volume.json"))
+    if not isinstance(value, dict):
+        return None
+    known = {key: value[key] for key in Volume.__dataclass_fields__ if key in value}
+    return Volume(**known) if "name" in known and "environment" in known else None
+
+
+def load_all(home: Home, environment: str | None = None) -> list[Volume]:
+    """Every volume, or those of one environment, by name."""
+    try:
+        names = sorted(os.listdir(home.volumes))
+    except FileNotFoundError:
+        return []
+    found = [volume for name in names if _NAME.fullmatch(name) and (volume := load(home, name)) is not None]
+    return [volume for volume in found if environment is None or volume.environment == environment]
+
+
+@contextmanager
+def _locked(home: Home, name: str) -> Iterator[None]:
+    place = directory(home, name)
+    make_directory(place, 0o700)
+    descriptor = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def ensure(home: Home, wanted: Volume) -> None:
+    """Have the volume: its directory and its record. Existing data is kept.
+
+    Raises ConflictError when the name is another environment's, UnsupportedError for another driver than local.
+    """
+    if wanted.spec.get("driver", "local") != "local":
+        raise UnsupportedError(
+            "A volume driver is not available", f"volume {wanted.name!r} wants {wanted.spec['driver']!r}",
+            "the embedded backend has `local`, with `driver_opts` type, o and device",
+        )  # fmt: skip
+    with _locked(home, wanted.name):
+        present = load(home, wanted.name)
+        if present is not None and (present.environment, present.key, present.owner) != (
+            wanted.environment, wanted.key, wanted.owner
+        ):  # fmt: skip
+            raise ConflictError(
+                "A volume belongs to something else",
+                f"{wanted.name!r} is {present.key or present.owner} of environment {present.environment!r}",
+                "write `external: true` to use it, or give yours another `name:`",
+            )
+        if (device := wanted.bound_device) and not os.path.isdir(device):
+            raise NotFoundError("A volume's directory does not exist", f"{wanted.name}: {device}", "create it first")
+        step("volume.create")
+        make_directory(data(home, wanted.name), 0o755)
+        if present is None or (present.spec, present.fingerprint) != (wanted.spec, wanted.fingerprint):
+            stamp = present.created_at if present else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            value = {**asdict(wanted), "spec": dict(wanted.spec), "created_at": stamp}
+            write_json(os.path.join(directory(home, wanted.name), "volume.json"), value)
+
+
+def remove(home: Home, name: str) -> None:
+    """Destroy a volume and its data (a host directory that it binds is left alone). Absent is fine."""
+    place = directory(home, name)
+    if not os.path.isdir(place):
+        return
+    step("volume.remove")
+    unmount(data(home, name))
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(place, "volume.json"))
+    remove_tree(place)
+
+
+def content(home: Home, name: str, mounted: set[str]) -> tuple[str, bool]:
+    """(the directory to bind, whether it is read-only), mounted first where driver_opts ask for it.
+
+    Raises NotFoundError when the volume does not exist.
+    """
+    volume = load(home, name)
+    place = data(home, name)
+    if volume is None or not os.path.isdir(place):
+        raise NotFoundError("A volume does not exist", repr(name), "an external volume must be created first")
+    words = str(volume.options.get("o", "")).split(",")
+    if device := volume.bound_device:
+        if not os.path.isdir(device):
+            raise NotFoundError("A volume's directory does not exist", f"{name}: {device}", "create it first")
+        return device, "ro" in words
+    if volume.needs_mount and place not in mounted:
+        _mount(volume, place)
+        mounted.add(place)
+    return place, False
+
+
+def _mount(volume: Volume, place: str) -> None:
+    from envkit.host.process import require, run
+
+    kind, options = str(volume.options["type"]), str(volume.options.get("o", ""))
+    device = str(volume.options.get("device", kind))
+    address = next((word[5:] for word in options.split(",") if word.startswith("addr=")), "")
+    if kind.startswith("nfs"):
+        require("mount.nfs")
+        if device.startswith(":") and address:
+            device = address + device
+    step("volume.mount")
+    command = ["mount", "-t", kind, *(["-o", options] if options else []), device, place]
+    try:
+        run(command, timeout=120)
+    except HostError as error:
+        raise HostError("A volume cannot be mounted", f"{volume.name}: {error.detail}", command=command) from error
+
+
+def subdirectory(place: str, subpath: str, target: str) -> str:
+    """Bind the directory (or file) subpath of a volume at target and return target.
+
+    Resolved inside the volume whatever symlinks it has, and bound by descriptor, so that nobody can swap it meanwhile.
+    """
+    from envkit.host.beneath import open_beneath
+    from envkit.host.mounts import bind
+
+    try:
+        descriptor = open_beneath(place, subpath, os.O_PATH)
+    except OSError as error:
+        raise NotFoundError("A subpath does not exist in its volume", f"{subpath}: {error.strerror}") from error
+    try:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            make_directory(target)
+        else:
+            make_directory(os.path.dirname(target))
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        bind(f"/proc/self/fd/{descriptor}", target)
+    finally:
+        os.close(descriptor)
+    return target
+
+
+def fill(home: Home, name: str, place: str, source: str) -> None:
+    """Give an empty volume the image's content at its mount point, owner and mode included. Serialised per volume.
+
+    place: what content() returned; source: the directory in the instance's root. A copy that was cut off is finished
+    by the next call, before anything else is decided.
+    """
+    with _locked(home, name):
+        ready = os.path.join(directory(home, name), "ready")
+        if not os.path.isdir(ready):
+            if os.listdir(place):
+                return
+            if not os.listdir(source):
+                _adopt(source, place)
+                return
+            step("volume.fill")
+            if os.stat(place).st_dev != os.stat(directory(home, name)).st_dev:
+                copy_tree(source, place)  # a mount of its own: nothing can be renamed into it
+                return
+            filling = os.path.join(directory(home, name), "filling")
+            remove_tree(filling)
+            copy_tree(source, filling)
+            os.rename(filling, ready)
+        step("volume.filled")
+        for entry in os.listdir(ready):
+            with suppress(FileExistsError, IsADirectoryError, NotADirectoryError):
+                os.rename(os.path.join(ready, entry), os.path.join(place, entry))
+        _adopt(ready, place)
+        remove_tree(ready)
+
+
+def _adopt(source: str, place: str) -> None:
+    info = os.stat(source)
+    os.chown(place, info.st_uid, info.st_gid)
+    os.chmod(place, stat.S_IMODE(info.st_mode))
