@@ -40,9 +40,7 @@ def add_layer(store: Store, source: Source, below: Sequence[LayerInfo], created_
 def rebase_layer(store: Store, layer: LayerInfo, below: Sequence[LayerInfo]) -> LayerInfo:
     """See Store.rebase_layer."""
     chain = chain_id(below[-1].chain_id if below else "", layer.diff_id)
-    moved = LayerInfo(
-        layer.digest, layer.size, layer.media_type, layer.diff_id, chain, layer.created_by, layer.source
-    )  # fmt: skip
+    moved = layer._replace(chain_id=chain)
     make_tree(store, moved, below)
     return moved
 

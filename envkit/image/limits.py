@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """bytes: all files of a layer together, holes included. entries: of one layer. ratio: uncompressed to compressed,
     looked at once a layer has more than ratio_floor bytes (gzip cannot exceed 1032; real layers rarely reach 20).
     metadata: bytes of one extended header or long name. segments: data segments of one sparse file."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from envkit.digest import canonical_json, is_digest
 from envkit.errors import ImageError
@@ -20,14 +20,13 @@ SOURCES = "dev.envkit.sources"  # of an index entry: a JSON list, for each layer
 MAXIMUM_SIZE = 8 << 20  # bytes of a manifest, an index or a configuration
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """What a blob is (media_type), its digest and its size in bytes."""
 
     media_type: str
     digest: str
     size: int
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = MappingProxyType({})
 
     def encode(self) -> dict[str, Any]:
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
@@ -36,8 +35,7 @@ class Descriptor:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
+class LayerInfo(NamedTuple):
     """One layer of an image.
 
     digest, size, media_type: of its blob. diff_id: digest of the uncompressed tar. chain_id: identifies the tree, which
@@ -54,8 +52,7 @@ class LayerInfo:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """One image of one platform."""
 
     config: Descriptor

@@ -20,8 +20,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envkit.digest import is_digest
 from envkit.errors import ConflictError, ImageError, NotFoundError
@@ -32,7 +31,6 @@ from envkit.image import media
 from envkit.image.index import Index
 from envkit.image.limits import DEFAULT, Limits
 from envkit.image.manifest import Descriptor, LayerInfo, Manifest, decode_config, decode_manifest, layer_infos
-from envkit.image.reference import InvalidReferenceError, normalise, parse
 
 if TYPE_CHECKING:
     from envkit.host.idmap import IdMap
@@ -41,8 +39,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StoredImage:
+class StoredImage(NamedTuple):
     """An image of the store.
 
     digest: of the manifest. references: full text forms. config: the whole OCI image configuration; what a process is
@@ -79,6 +76,10 @@ class Store:
         if is_digest(reference):
             return reference if os.path.exists(self.blob_path(reference)) else None
         entries = self._index.read()
+        if found := entries.get(reference):
+            return found.digest
+        from envkit.image.reference import InvalidReferenceError, parse
+
         try:
             wanted = parse(reference)
         except InvalidReferenceError:
@@ -117,6 +118,8 @@ class Store:
 
     def tag(self, reference: str, digest: str, sources: Sequence[str] = ()) -> None:
         """Let reference mean the stored manifest digest. Raises NotFoundError, InvalidReferenceError."""
+        from envkit.image.reference import normalise
+
         name = normalise(reference)
         path = self.blob_path(digest)
         if not os.path.exists(path):
@@ -127,6 +130,8 @@ class Store:
 
     def untag(self, reference: str) -> bool:
         """Forget a reference; its content stays until gc. Returns whether it was there."""
+        from envkit.image.reference import normalise
+
         return self._index.delete(normalise(reference))
 
     # -- blobs

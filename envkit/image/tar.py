@@ -148,7 +148,9 @@ class Reader:
         if b"size" in pax:
             size = self._decimal(pax[b"size"], "size")
         xattrs = {
-            os.fsdecode(key[len(_XATTR) :]): value for key, value in pax.items() if key.startswith(_XATTR)
+            os.fsdecode(key[len(_XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")): value
+            for key, value in pax.items()
+            if key.startswith(_XATTR)
         }  # fmt: skip
         self._left = size if kind not in (DIRECTORY, SYMLINK, CHARACTER, BLOCK_DEVICE, FIFO) else 0
         self._padding = -self._left % BLOCK

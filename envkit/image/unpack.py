@@ -17,7 +17,7 @@ from envkit.host.idmap import IdMap
 from envkit.host.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
 from envkit.image import tar
 from envkit.image.limits import DEFAULT, Limits
-from envkit.image.tree import Lowers, is_whiteout
+from envkit.image.tree import Merged, is_whiteout, read_xattrs
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -41,7 +41,7 @@ def unpack(
     could not be kept (attributes the file system does not know, devices), one line each. On an error root is half
     filled: discard it.
     """
-    unpacker = _Unpacker(root, ids, Lowers(lowers, ids.overlay_prefix), limits)
+    unpacker = _Unpacker(root, ids, Merged.of(lowers, ids.overlay_prefix), limits)
     try:
         reader = tar.Reader(source, limits)
         for entry in reader:
@@ -53,11 +53,11 @@ def unpack(
 
 
 class _Unpacker:
-    def __init__(self, root: str, ids: IdMap, lowers: Lowers, limits: Limits) -> None:
+    def __init__(self, root: str, ids: IdMap, below: Merged, limits: Limits) -> None:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._ids = ids
         self._opaque = ids.overlay_prefix + "opaque"
-        self._lowers = lowers
+        self._below = below
         self._limits = limits
         self._parents: dict[str, int] = {"": self._root}  # descriptors of directories in use
         self._times: dict[str, int] = {}  # of directories: set last, since every new child changes them
@@ -316,7 +316,7 @@ class _Unpacker:
 
     def _hide_lowers(self) -> None:
         """overlayfs ignores the opaque attribute on a layer's root: a whiteout for each name below does the same."""
-        for name in self._lowers.list_root():
+        for name in self._below.names():
             try:
                 os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._root)
             except FileExistsError:
@@ -325,16 +325,18 @@ class _Unpacker:
 
     def _inherit(self, path: str) -> None:
         where = f"/proc/self/fd/{self._parent(path)}"
-        below = self._lowers.find_directory(path)
-        self._times[path] = below.mtime if below else 0
-        if below:
-            os.chown(where, below.uid, below.gid)
-            os.chmod(where, below.mode)
-            for key, value in below.xattrs.items():
-                os.setxattr(where, key, value)
-        else:
+        below = self._below.walk_to(path).directories
+        if not below:
             os.chown(where, 0, 0)
             os.chmod(where, 0o755)
+            self._times[path] = 0
+            return
+        info = os.lstat(below[0])
+        os.chown(where, info.st_uid, info.st_gid)
+        os.chmod(where, stat.S_IMODE(info.st_mode))
+        for key, value in read_xattrs(below[0]).items():
+            os.setxattr(where, key, value)
+        self._times[path] = info.st_mtime_ns
 
     def _error(self, entry: tar.Entry, why: str) -> ImageError:
         return ImageError("a layer cannot be unpacked", f"entry {entry.name!r}: {why}")
