@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +37,8 @@ class Home:
     @cached_property
     def tag(self) -> str:
         """Six hex digits that tell this installation's links and tables from another's."""
+        import hashlib  # OpenSSL is 3.5 MB that a resident process does without
+
         return hashlib.sha256(self.root.encode()).hexdigest()[:6]
 
     @property

@@ -19,6 +19,7 @@ PACKAGES = {
     "slirp4netns": "slirp4netns",
     "pasta": "passt",
     "modprobe": "kmod",
+    "busctl": "systemd",
     "mount.nfs": "nfs-common",
     "mount.cifs": "cifs-utils",
     "git": "git",

@@ -105,7 +105,8 @@ def test_born_inside_knows_it(home):
     out = run(home, """
         import subprocess, sys
         engine.enter()
-        code = f"from envkit.host.namespace import *; e = Engine(Home({engine.home.root!r})); e.enter(); print(e.inside, e.release())"
+        head = f"from envkit.host.namespace import *; e = Engine(Home({engine.home.root!r}))"
+        code = head + "; e.enter(); print(e.inside, e.release())"
         print(subprocess.check_output([sys.executable, "-c", code], text=True))
     """)
     assert out.split() == ["True", "False"]
@@ -138,8 +139,10 @@ def test_same_outside_tells_host_mounts_that_do_not_arrive(home, tmp_path):
     run(home, "engine.enter()")
     mounts.tmpfs(str(late), ("size=1m",))
     try:
-        shared = any("shared:" in word for entry in mounts.mount_table() if entry.target == "/" for word in entry.propagation)
-        out = run(home, f"engine.enter(); print(engine.same_outside({str(late)!r}), engine.same_outside({str(tmp_path / 'there')!r}))")
+        root = [entry for entry in mounts.mount_table() if entry.target == "/"]
+        shared = any("shared:" in word for word in root[-1].propagation)
+        there = str(tmp_path / "there")
+        out = run(home, f"engine.enter(); print(*map(engine.same_outside, ({str(late)!r}, {there!r})))")
         assert out.split() == [str(shared), "True"]
     finally:
         mounts.unmount(str(late))

@@ -1,0 +1,243 @@
+"""Control groups: where containers' limits live, in each of the forms a machine may have.
+
+`Cgroups.of(home)` probes once per process. Every other call takes what `path_for` returned, which is also the
+`linux.cgroupsPath` of config.json. Limits are plain dictionaries with the words of LimitsSpec (sizes in bytes, cpus in
+cores, -1 unlimited). What this machine cannot keep is not in `supported`: a runtime would drop it silently.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, NamedTuple
+
+from envkit.errors import HostError, UnsupportedError
+from envkit.host import mounts
+from envkit.host.home import Home
+from envkit.host.steps import step
+
+ROOT = "/sys/fs/cgroup"
+PERIOD = 100_000  # microseconds, when only `cpus` is given
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_REMOVAL = 2.0
+
+
+class Usage(NamedTuple):
+    """cpu in nanoseconds since creation, sizes in bytes (memory without the reclaimable file cache), limit 0: none."""
+
+    cpu: int
+    memory: int
+    memory_limit: int
+    pids: int
+    block_read: int
+    block_write: int
+
+
+class Cgroups:
+    """The machine's form of control groups. version: v1 (hybrid included), v2 or none; manager: cgroupfs, systemd or
+    disabled. runtime_flags: what crun must be told. supported: the keys of LimitsSpec that hold here."""
+
+    version: ClassVar[str] = "none"
+    manager = "disabled"
+    runtime_flags: tuple[str, ...] = ("--cgroup-manager=disabled",)
+    supported: frozenset[str] = frozenset()
+    _known: ClassVar[dict[str, Cgroups]] = {}
+
+    def __init__(self, home: Home) -> None:
+        self.parent = f"/envkit-{home.tag}"
+
+    @classmethod
+    def of(cls, home: Home) -> Cgroups:
+        """The one object of this process for an installation."""
+        if home.root not in cls._known:
+            cls._known[home.root] = cls.probe(home)
+        return cls._known[home.root]
+
+    @classmethod
+    def probe(cls, home: Home) -> Cgroups:
+        """Look at the mount table and at what is writable; changes nothing."""
+        from envkit.host.cgroups_v1 import CgroupsV1
+        from envkit.host.cgroups_v2 import CgroupsV2
+
+        table = [entry for entry in mounts.mount_table() if entry.filesystem in ("cgroup", "cgroup2")]
+        if any(entry.target == ROOT and entry.filesystem == "cgroup2" for entry in table):
+            return CgroupsV2(home) if os.access(ROOT, os.W_OK) else cls(home)
+        first = [entry for entry in table if entry.filesystem == "cgroup" and os.access(entry.target, os.W_OK)]
+        return CgroupsV1(home, first) if first else cls(home)
+
+    def path_for(self, environment: str, identity: str) -> str:
+        """The `linux.cgroupsPath` of one container; "" where there are no cgroups."""
+        return ""
+
+    def prepare(self, environment: str) -> None:
+        """Make what containers of an environment hang below."""
+
+    def directories(self, path: str) -> list[str]:
+        """The absolute directories behind a path, one per hierarchy."""
+        return []
+
+    def effective(self, limits: Mapping[str, Any]) -> dict[str, Any]:
+        """What read_limits will say when limits are in force: rounded and derived as the kernel does it."""
+        return {}
+
+    def read_limits(self, path: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+        """What the kernel says now, over the keys of effective(limits); keys of a vanished cgroup are absent."""
+        return {}
+
+    def write_limits(self, path: str, limits: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:
+        """Change a running container's limits in place.
+
+        before: the limits until now, so that one that was taken away is lifted. Raises HostError when the kernel
+        refuses (memory below what is in use)."""
+        raise UnsupportedError("limits cannot be changed on this machine", "it has no writable control groups")
+
+    def oom_kills(self, path: str) -> int:
+        """How many processes were killed for want of memory; readable until the cgroup is removed."""
+        return 0
+
+    def is_frozen(self, path: str) -> bool:
+        """Whether the container is paused."""
+        return False
+
+    def freeze(self, path: str) -> None:
+        """Stop every process of the container where it stands; returns when they stand."""
+        raise UnsupportedError("containers cannot be paused on this machine", "it has no writable control groups")
+
+    def thaw(self, path: str) -> None:
+        """The inverse of freeze; harmless when nothing is frozen."""
+
+    def usage(self, path: str) -> Usage | None:
+        """What the container uses now; None when its cgroup is gone or there are none."""
+        return None
+
+    def adopt(self, environment: str, pid: int) -> None:
+        """Move a monitor out of its caller's cgroups, whose limits and end are not its own."""
+
+    def processes(self, path: str) -> list[int]:
+        """The pids of the container, its own sub-groups included."""
+        found: list[int] = []
+        for directory in self.directories(path)[:1]:
+            for below in _descend(directory):
+                found += [int(line) for line in read(below, "cgroup.procs").split()]
+        return found
+
+    def remove(self, path: str) -> None:
+        """Remove a container's cgroups after its processes have ended; absent is fine."""
+        step("cgroup.remove")
+        deadline = time.monotonic() + _REMOVAL
+        for directory in self.directories(path):
+            _remove(directory, deadline)
+
+    def remove_environment(self, environment: str) -> None:
+        """Remove what `prepare` and `adopt` made, and the installation's own group when it is empty."""
+
+
+def read(directory: str, name: str) -> str:
+    """A control file's text; "" when it or its cgroup is absent, or it has no value (EOPNOTSUPP, ENODEV)."""
+    try:
+        with open(f"{directory}/{name}", "rb", buffering=0) as file:
+            return file.read().decode().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        if error.errno in (19, 95):
+            return ""
+        raise
+
+
+def write(directory: str, name: str, value: object) -> None:
+    """Write a control file. Raises HostError with the kernel's reason."""
+    path = f"{directory}/{name}"
+    try:
+        with open(path, "wb", buffering=0) as file:
+            file.write(f"{value}\n".encode())
+    except OSError as error:
+        raise HostError("the kernel refuses a limit", f"{value} into {path}: {error.strerror}") from error
+
+
+def pages(size: int) -> int:
+    """A size as the kernel keeps it: whole pages, -1 for unlimited."""
+    return size - size % _PAGE if size >= 0 else -1
+
+
+def cores(limits: Mapping[str, Any]) -> tuple[int, int]:
+    """(quota, period) in microseconds; quota -1: unlimited."""
+    period = int(limits.get("cpu_period") or PERIOD)
+    if cpus := float(limits.get("cpus") or 0):
+        return round(cpus * period), period
+    return int(limits.get("cpu_quota") or -1), period
+
+
+def swap_limit(limits: Mapping[str, Any]) -> int:
+    """Memory and swap together, as Docker counts: twice the memory when not given, -1 unlimited."""
+    memory, swap = int(limits.get("memory") or -1), int(limits.get("memory_swap") or 0)
+    return swap or (2 * memory if memory > 0 else -1)
+
+
+def cpu_set(text: str) -> str:
+    """A cpuset in the kernel's form: "0,1,2" is "0-2"."""
+    numbers: set[int] = set()
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, _, last = part.partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
+
+
+def fields(text: str) -> dict[str, int]:
+    """Lines of "KEY NUMBER" (memory.stat, memory.events, cpu.stat)."""
+    rows = (line.split() for line in text.splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].lstrip("-").isdigit()}
+
+
+def wait_until(met: object, what: str, timeout: float = 5.0) -> None:
+    """Poll a callable until it is true. Raises HostError after timeout seconds."""
+    assert callable(met)
+    deadline = time.monotonic() + timeout
+    pause = 0.0005
+    while not met():
+        if time.monotonic() > deadline:
+            raise HostError(f"{what} did not happen within {timeout:g} s")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+def _descend(directory: str) -> Iterator[str]:
+    """The cgroup and everything below it, children first."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        with os.scandir(directory) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in below:
+            yield from _descend(path)
+        yield directory
+
+
+def _remove(directory: str, deadline: float) -> None:
+    while True:
+        try:
+            os.rmdir(directory)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                detail = f"{directory}: {error.strerror}; processes: {read(directory, 'cgroup.procs').split()}"
+                raise HostError("a control group cannot be removed", detail) from error
+        for below in _descend(directory):
+            if below != directory:
+                with suppress(OSError):
+                    os.rmdir(below)
+        time.sleep(0.005)
+
+
+def remove_empty(directory: str) -> None:
+    """Remove a cgroup that nothing hangs below; left alone otherwise."""
+    with suppress(OSError):
+        os.rmdir(directory)
