@@ -24,7 +24,7 @@ _MAKE = "make it with envkit plan -o FILE"
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """desired: address -> fingerprint of its spec. basis: digest of the observed state. changes: address -> as shown."""
+    """basis: digest of the observed state. desired: address -> spec's fingerprint. changes: address -> as shown."""
 
     environment: str
     basis: str

@@ -1,0 +1,45 @@
+"""Name -> backend. Each is imported only when it is chosen."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from envkit.errors import UnsupportedError, UsageError
+from envkit.host.home import Home
+
+if TYPE_CHECKING:
+    from envkit.backend.base import Backend
+    from envkit.backend.memory.backend import Memory
+
+NAMES = ("embedded", "docker", "podman", "swarm", "kubernetes", "memory")
+_memories: dict[str, Memory] = {}
+
+
+def select_backend(name: str, home: Home) -> Backend:
+    """The backend called name, on the state below home.
+
+    The memory backend lives as long as this process, one per home. Raises UsageError for an unknown name and
+    UnsupportedError for a backend that this version does not have.
+    """
+    match name:
+        case "embedded":
+            from envkit.backend.embedded.backend import Embedded
+
+            return Embedded(home)
+        case "memory":
+            return _memory(home)
+        case "docker" | "podman" | "swarm" | "kubernetes":
+            raise UnsupportedError(
+                "This version of envkit has no such backend", f"{name} is planned; the embedded one needs no daemon",
+                "leave --backend out, or give --backend embedded",
+            )  # fmt: skip
+    near = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(NAMES[:-1])}"
+    raise UsageError(f"--backend {name}: there is no such backend", hint=hint)
+
+
+def _memory(home: Home) -> Memory:
+    from envkit.backend.memory.backend import Memory
+
+    return _memories.setdefault(home.root, Memory())

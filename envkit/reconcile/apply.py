@@ -1,0 +1,166 @@
+"""Carry out a plan: lock, look again, run, write the journal. Decides nothing that the planner has not decided."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from envkit.address import Address
+from envkit.backend.base import Backend, Materials, Session
+from envkit.errors import InputError
+from envkit.events import Emit, Event, EventKind, ignore
+from envkit.host.files import remove_tree
+from envkit.host.home import Home
+from envkit.observed.state import ObservedState
+from envkit.plan.decide import KNOWN_AFTER_BUILD
+from envkit.plan.destroy import make_destroy_plan
+from envkit.plan.model import Action, Change, Plan
+from envkit.plan.planner import basis_of, make_plan
+from envkit.plan.saved import desired_digest
+from envkit.reconcile import generations, journal
+from envkit.reconcile.executor import Executor
+from envkit.reconcile.interrupts import graceful
+from envkit.reconcile.outcome import Outcome
+from envkit.spec.environment import Environment
+
+__all__ = ["Outcome", "apply_plan"]
+
+
+def apply_plan(
+    plan: Plan, backend: Backend, environment: Environment, *, materials: Materials, emit: Emit = ignore,
+    parallel: int = 4, lock_timeout: float | None = None, home: Home,
+) -> Outcome:  # fmt: skip
+    """Make it so, and say how it went.
+
+    The plan is made again under the lock: what somebody else has done meanwhile is not done twice, and nothing is done
+    to an address that the plan left alone. Where the plan could not know an image's digest, services are planned again
+    once it is built, so that an image that comes out the same replaces nothing. A failure skips what requires it and
+    nothing else. Raises InputError for a plan with errors, ConflictError when the lock is not had, KeyboardInterrupt
+    after an interrupt (the journal is written first).
+    """
+    if any(item.is_error for item in plan.diagnostics):
+        raise InputError(plan.diagnostics)
+    if plan.is_empty:
+        return Outcome()
+    with backend.session(
+        environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout
+    ) as session:
+        run = _Run(plan, backend, environment, session, emit, parallel, home)
+        run.carry_out()
+    if plan.destroy and run.outcome.result == "done":
+        _forget(home, environment.name)
+    if run.outcome.interrupted:
+        raise KeyboardInterrupt
+    return run.outcome
+
+
+class _Run:
+    """One plan under one session."""
+
+    def __init__(
+        self, plan: Plan, backend: Backend, environment: Environment, session: Session, emit: Emit, parallel: int,
+        home: Home,
+    ) -> None:  # fmt: skip
+        self._plan, self._backend, self._environment, self._home = plan, backend, environment, home
+        self._emit = emit
+        self._executor = Executor(session, emit, parallel)
+        self._images: Mapping[str, str] = {}
+        self.outcome = self._executor.outcome
+
+    def carry_out(self) -> None:
+        started, result = time.monotonic(), "aborted"
+        try:
+            with graceful(self._executor.stop):
+                self._stages()
+            result = self.outcome.result
+        finally:
+            self._record(result, time.monotonic() - started)
+
+    def _stages(self) -> None:
+        changes = self._again(self._observe())
+        if any(_depends_on_build(change) for change in changes):
+            self._executor.run([change for change in changes if change.address.kind == "image"])
+            if not self.outcome.interrupted:
+                changes = self._again(self._observe())
+        if not self.outcome.interrupted:
+            self._executor.run(changes)
+        self._note_unchanged()
+
+    def _observe(self) -> ObservedState:
+        observed = self._backend.observe(self._environment)
+        self._images = observed.images
+        return observed
+
+    def _again(self, observed: ObservedState) -> Sequence[Change]:
+        """The plan's changes as they are now: the same decisions from fresh facts, within the plan's addresses."""
+        plan = self._plan
+        if basis_of(observed) == plan.basis:
+            return plan.changes
+        if plan.destroy:
+            volumes = any(change.address.kind == "volume" for change in plan.changes)
+            timeout = next((change.timeout for change in plan.changes if change.timeout is not None), None)
+            return make_destroy_plan(
+                observed, volumes=volumes, timeout=timeout, environment=self._environment
+            ).changes
+        demanded = [item for item in self._known(plan.replace, observed) if item not in self.outcome.done]
+        fresh = make_plan(
+            self._environment, observed, self._backend.capabilities(), only=self._known(plan.partial, observed),
+            replace=demanded,
+        )  # fmt: skip
+        planned = {change.address: change for change in plan.effective}
+        return [self._within(change, planned.get(change.address)) for change in fresh.changes]
+
+    def _within(self, change: Change, planned: Change | None) -> Change:
+        """The change, or nothing at all where the plan did not foresee one, or no loss of data."""
+        if planned is not None and (planned.loses_data or not change.loses_data):
+            return change
+        return replace(change, action=Action.NOOP, attributes=(), requires=(), loses_data=False)
+
+    def _known(self, texts: Sequence[str], observed: ObservedState) -> list[Address]:
+        known = {(item.kind, item.name) for item in (*self._environment.resources, *observed.resources)}
+        found = [Address.parse(text) for text in texts]
+        return [item for item in found if (item.kind, item.name) in known]
+
+    def _note_unchanged(self) -> None:
+        outcome = self.outcome
+        settled = {*outcome.done, *outcome.failed, *outcome.skipped}
+        for change in self._plan.effective:
+            if change.address in settled:
+                continue
+            if outcome.interrupted:
+                outcome.skipped[change.address] = "interrupted"
+            else:
+                outcome.unchanged.append(change.address)
+                text = "left as it is: nothing about it changes after all"
+                self._emit(Event(EventKind.SKIPPED, str(change.address), change.action.word, text))
+
+    def _record(self, result: str, seconds: float) -> None:
+        name = self._environment.name
+        if self._plan.destroy and result == "done":
+            return  # nothing of the environment is left, its journal included
+        self.outcome.generation = journal.last_generation(self._home, name) + 1
+        if result == "done" and not self._plan.destroy:
+            if any(change.address.kind == "image" for change in self._plan.effective):
+                self._observe()
+            generations.write_generation(self._home, self.outcome.generation, self._environment, self._images)
+        entry = journal.make_entry(
+            self._plan, self.outcome, generation=self.outcome.generation, directory=self._environment.directory,
+            desired=desired_digest(self._environment), seconds=seconds, result=result,
+        )  # fmt: skip
+        journal.append_entry(self._home, name, entry)
+
+
+def _depends_on_build(change: Change) -> bool:
+    return change.observed is not None and any(item.after == KNOWN_AFTER_BUILD for item in change.attributes)
+
+
+def _forget(home: Home, environment: str) -> None:
+    """Remove the journal of an environment that is no more."""
+    import contextlib
+    import os
+
+    remove_tree(generations.directory_of(home, environment))
+    remove_tree(journal.path_of(home, environment))
+    with contextlib.suppress(OSError):  # not empty: the backend keeps something of its own there
+        os.rmdir(home.environment(environment))
