@@ -17,24 +17,27 @@ _WELL_AFTER = 10.0
 
 class Attempts:
     """What supervisor.json keeps. restarts: since the instance was made; attempts: in the present run of failures;
-    next: when it is started again (seconds since the epoch), None when it is not going to be; pid: of the life that is
-    watched or was last seen."""
+    next: when it is started again (seconds since the epoch), None when it is not going to be; pid and started: of the
+    life that was last seen; ended: whether its end has been dealt with."""
 
-    __slots__ = ("attempts", "next", "pid", "restarts", "started")
+    __slots__ = ("attempts", "ended", "next", "pid", "restarts", "started")
 
     def __init__(
-        self, restarts: int = 0, attempts: int = 0, next: float | None = None, pid: int = 0, started: float = 0.0
-    ) -> None:
+        self, restarts: int = 0, attempts: int = 0, next: float | None = None, pid: int = 0, started: float = 0.0,
+        ended: bool = False,
+    ) -> None:  # fmt: skip
         self.restarts = restarts
         self.attempts = attempts
         self.next = next
         self.pid = pid
         self.started = started
+        self.ended = ended
 
     def to_json(self) -> dict[str, Any]:
         return {
             "state": "restarting" if self.next is not None else "", "restarts": self.restarts,
             "attempts": self.attempts, "next": self.next, "pid": self.pid, "started": self.started,
+            "ended": self.ended,
         }  # fmt: skip
 
 
@@ -51,6 +54,7 @@ def read(directory: str) -> Attempts:
     return Attempts(
         int(value.get("restarts") or 0), int(value.get("attempts") or 0),
         None if moment is None else float(moment), int(value.get("pid") or 0), float(value.get("started") or 0.0),
+        bool(value.get("ended")),
     )  # fmt: skip
 
 
