@@ -57,6 +57,8 @@ class Index:
             entries = self.read()
             if name in entries and entries[name].descriptor == entry:
                 return
+            if entries.get(entry.digest):  # it was kept without a name until now
+                del entries[entry.digest]
             entries[name] = IndexEntry(entry.digest, entry, tuple(sources))
             self._write(entries)
 

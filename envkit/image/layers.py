@@ -59,15 +59,28 @@ def make_tree(store: Store, layer: LayerInfo, below: Sequence[LayerInfo]) -> str
             unpack(hashed, temporary, store.ids, [store.tree_path(item) for item in below], store.limits)
             hashed.drain()
         if hashed.digest() != layer.diff_id:
-            raise ImageError(
-                "a layer is not what the image's configuration says",
-                f"{layer.digest}: expected content {layer.diff_id}, got {hashed.digest()}",
-                "the archive is damaged; get the image again",
-            )
+            raise _wrong_content(layer, hashed.digest())
         _publish(temporary, path)
     finally:
         files.remove_tree(temporary)
     return path
+
+
+def verify_layer(store: Store, layer: LayerInfo) -> None:
+    """Raise ImageError unless the stored blob's content is what diff_id says."""
+    if media.compression(layer.media_type) == "none":
+        found = layer.digest
+    else:
+        found = _diff_id(store, store.blob_path(layer.digest))
+    if found != layer.diff_id:
+        raise _wrong_content(layer, found)
+
+
+def _wrong_content(layer: LayerInfo, found: str) -> ImageError:
+    return ImageError(
+        "a layer is not what the image's configuration says",
+        f"{layer.digest}: expected content {layer.diff_id}, got {found}", "the archive is damaged; get the image again",
+    )  # fmt: skip
 
 
 def _publish(temporary: str, path: str) -> None:

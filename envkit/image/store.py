@@ -18,7 +18,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,17 +78,11 @@ class Store:
         entries = self._index.read()
         if found := entries.get(reference):
             return found.digest
-        from envkit.image.reference import InvalidReferenceError, parse
-
-        try:
-            wanted = parse(reference)
-        except InvalidReferenceError:
-            wanted = None
-        if wanted is not None:
-            if wanted.digest:
-                return self.resolve(wanted.digest)
-            if found := entries.get(str(wanted)):
-                return found.digest
+        name = _full(reference)
+        if found := entries.get(name):
+            return found.digest
+        if "@" in name:
+            return self.resolve(name.rpartition("@")[2])
         return _by_prefix(reference, [entry.digest for entry in entries.values()])
 
     def image(self, reference: str) -> StoredImage:
@@ -109,30 +103,37 @@ class Store:
         sources = next((entry.sources for entry in own.values() if entry.sources), ())
         layers = layer_infos(manifest, config, digest, sources)
         trees = tuple(self.tree_path(layer) for layer in layers)
-        return StoredImage(digest, tuple(sorted(own)), config, layers, trees, manifest.config.digest)
+        return StoredImage(digest, tuple(sorted(own.keys() - {digest})), config, layers, trees, manifest.config.digest)
+
+    def names(self) -> dict[str, str]:
+        """Every reference and what it means; an image kept without a name stands under its digest."""
+        return {name: entry.digest for name, entry in self._index.read().items()}
 
     def list(self) -> list[StoredImage]:
-        """Every image with a reference, by reference."""
+        """Every image, by reference; those without one come last."""
         digests = dict.fromkeys(entry.digest for _, entry in sorted(self._index.read().items()))
         return [self._image(digest) for digest in digests]
 
     def tag(self, reference: str, digest: str, sources: Sequence[str] = ()) -> None:
-        """Let reference mean the stored manifest digest. Raises NotFoundError, InvalidReferenceError."""
+        """Let reference mean the stored manifest digest. Raises NotFoundError, InvalidReferenceError.
+
+        A digest as its own reference keeps an image that has no name.
+        """
         from envkit.image.reference import normalise
 
-        name = normalise(reference)
+        name = reference if reference == digest else normalise(reference)
         path = self.blob_path(digest)
         if not os.path.exists(path):
             raise NotFoundError("there is no such manifest in the store", digest)
         media_type = decode_manifest(self.read_blob(digest), digest).media_type
-        self._prepare()
+        self.prepare()
         self._index.put(name, Descriptor(media_type, digest, os.path.getsize(path)), sources)
 
     def untag(self, reference: str) -> bool:
         """Forget a reference; its content stays until gc. Returns whether it was there."""
         from envkit.image.reference import normalise
 
-        return self._index.delete(normalise(reference))
+        return self._index.delete(reference if is_digest(reference) else normalise(reference))
 
     # -- blobs
 
@@ -157,7 +158,7 @@ class Store:
 
         expected, size: what it must be, else ImageError and nothing is stored.
         """
-        self._prepare()
+        self.prepare()
         temporary = self.temporary()
         digest, length = hashlib.sha256(), 0
         try:
@@ -273,7 +274,7 @@ class Store:
 
         Whoever stores blobs and layers and tags them later holds a session meanwhile. Raises ConflictError.
         """
-        self._prepare()
+        self.prepare()
         descriptor = os.open(os.path.join(self.root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
@@ -284,6 +285,18 @@ class Store:
             ) from error
         finally:
             os.close(descriptor)
+
+    def remove(self, reference: str, *, in_use: Iterable[str] = ()) -> tuple[str, ...]:
+        """Forget a name, or with a digest every name of the image; returns the names. Content goes with the next gc.
+
+        in_use: manifest digests that something runs. Raises NotFoundError, and ConflictError when the image's last name
+        would go while it is in use.
+        """
+        image = self.image(reference)
+        names = [name for name in image.references if name == _full(reference)] or [*image.references, image.digest]
+        if image.digest in set(in_use) and not set(image.references) - set(names):
+            raise ConflictError("an image is in use", f"{reference} ({image.digest[7:19]})", "stop what runs it first")
+        return tuple(name for name in names if self.untag(name))
 
     def settle(self) -> None:
         """Wait until every tree is on the disk, so that a power cut cannot take it. May take as long as sync(1)."""
@@ -300,7 +313,8 @@ class Store:
             self._ids = IdMap.current()
         return self._ids
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make the store's directories, unless they are there."""
         if os.path.exists(os.path.join(self.root, "oci-layout")):
             return
         for name in ("blobs/sha256", "trees", "tmp"):
@@ -310,6 +324,16 @@ class Store:
 
     def temporary(self) -> str:
         return os.path.join(self.root, "tmp", f"{os.getpid()}.{os.urandom(6).hex()}")
+
+
+def _full(reference: str) -> str:
+    """The full text form; "" when the text is no reference."""
+    from envkit.image.reference import InvalidReferenceError, normalise
+
+    try:
+        return normalise(reference)
+    except InvalidReferenceError:
+        return ""
 
 
 def _by_prefix(text: str, digests: Sequence[str]) -> str | None:

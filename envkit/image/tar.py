@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from typing import IO, Protocol
 
 from envkit.errors import ImageError
 from envkit.image.limits import DEFAULT, Limits
@@ -86,6 +86,11 @@ class Reader:
                 raise self._error("the archive ends inside an entry")
             self._left -= len(block)
             yield block
+
+    def skip(self, file: IO[bytes]) -> None:
+        """Pass over the current entry's data by seeking; file is the source."""
+        file.seek(self._left, os.SEEK_CUR)
+        self._left = 0
 
     def _next_header(self) -> Entry | None:
         records = list(self._globals)
