@@ -81,6 +81,32 @@ class Ignore:
         )
 
 
+class _Below(Ignore):
+    """The rules of a directory, for the tree at place below it, and further ones of that tree's own."""
+
+    def __init__(self, rules: Ignore, place: str, own: Ignore) -> None:
+        super().__init__(())
+        self._rules, self._place, self._own = rules, place, own
+
+    def __bool__(self) -> bool:
+        return bool(self._rules) or bool(self._own)
+
+    def matches(self, path: str) -> bool:
+        return self._own.matches(path) or self._rules.matches(self._place + path)
+
+    def prunes(self, directory: str) -> bool:
+        return self._own.prunes(directory) or self._rules.prunes(self._place + directory)
+
+
+def rules_for(directory: str, source: str, exclude: Iterable[str] = ()) -> Ignore:
+    """What is left out of the tree at source: by the ignore file of directory (when source is in it), whose patterns
+    are rooted there, or by exclude, rooted at source."""
+    relative = os.path.relpath(source, directory)
+    place = "" if relative == "." else relative + "/"
+    project = Ignore() if relative.startswith("..") else Ignore.of_directory(directory)
+    return _Below(project, place, Ignore(exclude))
+
+
 def _parse(line: str) -> _Pattern | None:
     text = line.strip()
     takes_back = text.startswith("!")

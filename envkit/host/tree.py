@@ -102,9 +102,12 @@ def _below(directory: str, prefix: str, ignore: Ignore | None) -> Iterator[Entry
 
 
 def digest_tree(
-    path: str, ignore: Ignore | None = None, cache: StatCache | None = None, *, owners: bool = False
+    path: str, ignore: Ignore | None = None, cache: StatCache | None = None, *, owners: bool = False, modes: bool = True
 ) -> str:
-    """`sha256:…` of a file or a tree. Sockets are left out. Raises FileNotFoundError, PermissionError."""
+    """`sha256:…` of a file or a tree. Sockets are left out. Raises FileNotFoundError, PermissionError.
+
+    modes=False: of the permissions only whether a file's owner may execute it, which is what git keeps.
+    """
     cache = cache or StatCache()
     total = hashlib.sha256()
     for entry in walk(path, ignore):
@@ -120,6 +123,8 @@ def digest_tree(
         elif kind == "device":
             content = f"{stat.S_IFMT(entry.info.st_mode):o}:{entry.info.st_rdev}"
         mode = "" if kind == "symlink" else f"{stat.S_IMODE(entry.info.st_mode):o}"
+        if not modes:
+            mode = "x" if kind == "file" and entry.info.st_mode & stat.S_IXUSR else ""
         owner = f"{entry.info.st_uid}:{entry.info.st_gid}" if owners else ""
         total.update(os.fsencode(entry.path) + f"\0{kind}\0{mode}\0{owner}\0{content}\n".encode())
     cache.save()
