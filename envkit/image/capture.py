@@ -104,7 +104,7 @@ class _Walk:
         if kind is None:
             return
         xattrs = read_xattrs(path)
-        if info.st_nlink == 1 and below and _same_file(path, info, xattrs, *below):
+        if below and _same_file(path, info, xattrs, *below):
             return
         yield from self._flush()
         if info.st_nlink > 1:
@@ -182,6 +182,8 @@ def _same_directory(info: os.stat_result, xattrs: dict[str, bytes], below: Merge
 
 
 def _same_file(path: str, info: os.stat_result, xattrs: dict[str, bytes], old_path: str, old: os.stat_result) -> bool:
+    if old.st_nlink > 1 or info.st_nlink > 1:  # which names are one file is part of the content
+        return False
     if _owner(old) != _owner(info) or old.st_size != info.st_size or old.st_rdev != info.st_rdev:
         return False
     if read_xattrs(old_path) != xattrs:

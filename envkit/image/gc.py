@@ -14,17 +14,14 @@ from typing import NamedTuple
 from envkit.errors import ImageError, NotFoundError
 from envkit.host import files
 from envkit.host.steps import step
-from envkit.image import layercache
 from envkit.image.manifest import LayerInfo, decode_config, decode_manifest, layer_infos
 from envkit.image.store import Store
-
-CACHE_DAYS = 30  # a remembered layer that no build has used for so long is no root
 
 InUse = Iterable[str] | Callable[[], Iterable[str]]
 
 
 class Report(NamedTuple):
-    """removed: a line for each image name, blob, tree and cache entry; bytes: what that freed, or would."""
+    """removed: a line for each image name, blob, tree and leftover; bytes: what that freed, or would."""
 
     removed: tuple[str, ...]
     bytes: int
@@ -32,18 +29,19 @@ class Report(NamedTuple):
 
 def collect(
     store: Store, *, in_use: InUse = (), dry_run: bool = False, unused_images: bool = False,
-    cache_days: float = CACHE_DAYS,
+    cached: Iterable[LayerInfo] = (),
 ) -> Report:  # fmt: skip
     """Remove blobs and trees that no root reaches, and what killed processes left.
 
-    in_use: manifest digests that something runs (a callable is asked once nobody can add any more). unused_images: names
-    of images that nothing runs go as well, and the whole build cache. dry_run: only say what would go. Raises
-    ConflictError when the store is being worked on.
+    in_use: manifest digests that something runs (a callable is asked once nobody can add any more). unused_images: the
+    names of images that nothing runs go as well. cached: what the build cache remembers; only the blobs of these stay,
+    since a tree is made from its blob. dry_run: only say what would go. Raises ConflictError when the store is being
+    worked on.
     """
     if not os.path.isdir(store.root):
         return Report((), 0)
     with store.session(exclusive=True):
-        return _Sweep(store, set(in_use() if callable(in_use) else in_use), dry_run).run(unused_images, cache_days)
+        return _Sweep(store, set(in_use() if callable(in_use) else in_use), dry_run).run(unused_images, cached)
 
 
 class _Sweep:
@@ -52,8 +50,8 @@ class _Sweep:
         self._removed: list[str] = []
         self._bytes = 0
 
-    def run(self, unused_images: bool, cache_days: float) -> Report:
-        """Names first, then cache entries, then everything that has lost its last root."""
+    def run(self, unused_images: bool, cached: Iterable[LayerInfo]) -> Report:
+        """Names first, then everything that has lost its last root."""
         roots = set(self._in_use)
         for name, digest in self._store.names().items():
             if unused_images and digest not in self._in_use:
@@ -61,12 +59,7 @@ class _Sweep:
             else:
                 roots.add(digest)
         blobs, trees = self._reach(roots)
-        for key, layer, age in layercache.entries(self._store):
-            if unused_images or age > cache_days * 86400:
-                self._drop(f"cached layer {key}", partial(layercache.forget, self._store, key))
-            else:
-                blobs.add(layer.digest)
-                trees.add(layer.chain_id)
+        blobs |= {layer.digest for layer in cached}
         self._sweep_blobs(blobs)
         self._sweep_trees(trees)
         self._sweep_temporary()

@@ -53,14 +53,18 @@ def _owner(info: os.stat_result) -> tuple[int, int, int]:
     return info.st_mode, info.st_uid, info.st_gid
 
 
-def _analyse(store: Store, reference: str) -> tuple[StoredImage, list[dict[str, Any]]]:
+_WORDS = ("added", "changed", "deleted")
+_Row = dict[str, Any]
+
+
+def _analyse(store: Store, reference: str) -> tuple[StoredImage, list[_Row]]:
     image = store.image(reference)
     trees = store.ensure_trees(image)
     merged = _Merge(store.ids.overlay_prefix)
-    rows = []
+    rows: list[_Row] = []
     for number, (layer, tree) in enumerate(zip(image.layers, trees, strict=True)):
         changes = sorted(merged.add(number, tree), key=lambda change: change.path)
-        counts = {word: sum(change.change == word for change in changes) for word in ("added", "changed", "deleted")}
+        counts = {word: sum(change.change == word for change in changes) for word in _WORDS}
         rows.append(
             {
                 "digest": layer.digest, "size": layer.size, "created_by": layer.created_by, "source": layer.source,

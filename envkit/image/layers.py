@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from envkit.digest import canonical_json
@@ -40,7 +41,7 @@ def add_layer(store: Store, source: Source, below: Sequence[LayerInfo], created_
 def rebase_layer(store: Store, layer: LayerInfo, below: Sequence[LayerInfo]) -> LayerInfo:
     """See Store.rebase_layer."""
     chain = chain_id(below[-1].chain_id if below else "", layer.diff_id)
-    moved = layer._replace(chain_id=chain)
+    moved = replace(layer, chain_id=chain)
     make_tree(store, moved, below)
     return moved
 

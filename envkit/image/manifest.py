@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -35,7 +36,8 @@ class Descriptor(NamedTuple):
         return value
 
 
-class LayerInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
     """One layer of an image.
 
     digest, size, media_type: of its blob. diff_id: digest of the uncompressed tar. chain_id: identifies the tree, which
