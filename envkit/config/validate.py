@@ -26,8 +26,9 @@ _WORDS = {
     "string": "text", "boolean": "true or false", "integer": "a whole number", "number": "a number",
     "object": "a mapping", "array": "a list", "null": "nothing",
 }  # fmt: skip
-DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d|w))+|0|-?[0-9.]+(ns|us|µs|ms|s|m|h)|")
-BYTES = re.compile(r"-?[0-9]+(\.[0-9]*)?\s*([kmgtpe]i?b?|b)?", re.IGNORECASE)
+_NUMBER = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
+DURATION = re.compile(rf"[-+]?(0|({_NUMBER}(ns|us|µs|μs|ms|s|m|h|d|w))+)")
+BYTES = re.compile(rf"[-+]?{_NUMBER}(e[-+]?[0-9]+)? ?(b|[kmgtp](i?b)?)?", re.IGNORECASE)
 _FORMATS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "duration": (DURATION.fullmatch, "a duration", 'write a number and a unit, like "500ms", "30s" or "1h30m"'),
     "bytes": (BYTES.fullmatch, "a size", 'write a number and a unit, like "64m" or "1.5g"'),

@@ -134,7 +134,7 @@ class UpdateSpec(TypedDict, total=False):
 
 
 class HookSpec(TypedDict):
-    """`pre_start`, `post_start`, `pre_stop`."""
+    """`pre_start`, `post_start`, `pre_stop`. image and per_replica (absent: once for all instances) are pre_start's."""
 
     command: list[str]
     user: NotRequired[str]
@@ -142,6 +142,7 @@ class HookSpec(TypedDict):
     environment: NotRequired[dict[str, str]]
     privileged: NotRequired[bool]
     image: NotRequired[str]
+    per_replica: NotRequired[bool]
 
 
 class ServiceSpec(TypedDict):
@@ -304,8 +305,10 @@ class ImageSpec(TypedDict):
     """How an image is made or where it comes from; exactly one of base, reference, build.
 
     base: {"scratch": True} | {"debian": SUITE, "variant": …, "packages": […]} | {"image": KEY} |
-    {"oci": ABSOLUTE_DIR, "inputs": …} | {"archive": ABSOLUTE_FILE, "inputs": …} | {"reference": REF}.
-    reference: an image of a registry or of the store, not made here. build: a Dockerfile build.
+    {"oci": ABSOLUTE_DIR, "tag": …, "inputs": …} | {"archive": ABSOLUTE_FILE, "tag": …, "inputs": …} |
+    {"reference": REF} | {"build": like `build`}.
+    reference: an image of a registry or of the store, not made here. build: a Dockerfile build in Compose's words
+    (context absolute, shm_size in bytes, extra_hosts and ulimits as in ServiceSpec, `inputs` a digest).
     config: OCI image-spec config.md `config` keys set by the YAML, in envkit's words: user, workdir, environment,
     entrypoint, command, labels, expose, volumes, stop_signal, healthcheck.
     """

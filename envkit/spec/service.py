@@ -109,12 +109,16 @@ class Service(Container, Workload):
     provider: Provider | None = key("The service is made by another program.")
 
 
+Allowance = Literal["runtime-socket", "host-path", "suid-mounts"]
+
+
 class EnvironmentService(Service):
     """A service of an envkit.yaml."""
 
-    allow: Annotated[list[Literal["runtime-socket", "host-path"]], Keywords(uniqueItems=True)] | None = key(
+    allow: Annotated[list[Allowance], Keywords(uniqueItems=True)] | None = key(
         "What the hardened defaults would refuse: runtime-socket mounts a container runtime's socket, host-path a "
-        "sensitive directory of the host.", ["runtime-socket"],
+        "sensitive directory of the host, suid-mounts set-user-ID programs and devices on its mounts.",
+        ["runtime-socket"],
     )  # fmt: skip
 
 

@@ -1,0 +1,162 @@
+"""Model -> Environment: every resource in its canonical form, with origins and dependencies.
+
+    images    those of `images:`, those that services build, and every other reference that something uses
+    networks, volumes, secrets, configs    as the model has them (Compose leaves unused ones out)
+    services  last, since they name all the others
+
+No file is written and no runtime is asked. Source: Compose Specification; the defaults of an envkit.yaml are in
+hardened.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from envkit.address import KINDS, Address
+from envkit.config.compile_image import build_name, compile_build, compile_image, compile_reference
+from envkit.config.compile_resources import compile_material, compile_network, compile_volume
+from envkit.config.compile_service import compile_service
+from envkit.config.draft import Scope
+from envkit.config.inputs import Inputs
+from envkit.config.keyed import read_salt
+from envkit.spec.environment import Environment, Resource
+
+if TYPE_CHECKING:
+    from envkit.config.model import Model
+    from envkit.host.home import Home
+
+
+def compile_environment(
+    model: Model, home: Home, *, inputs: Inputs | None = None, tolerant: bool = False
+) -> Environment:
+    """The Environment of a model. Raises InputError with every problem.
+
+    inputs: collects what is read besides the YAML. tolerant: a missing file is no error (for commands that only look
+    or take away).
+    """
+    salt = read_salt(home)
+    scope = Scope(model, inputs or Inputs(home, salt), salt, tolerant=tolerant)
+    made = _Images(scope)
+    resources = list(made.resources.values())
+    resources += [compile_network(scope, name) for name in scope.section("networks")]
+    resources += [compile_volume(scope, name) for name in scope.section("volumes")]
+    resources += [compile_material(scope, kind, name) for kind in ("secret", "config")
+                  for name in scope.section(f"{kind}s")]  # fmt: skip
+    digests = {item.address: str(item.spec["digest"]) for item in resources if item.spec.get("digest")}
+    for name, service in scope.section("services").items():
+        if service.get("provider"):
+            scope.error("unsupported", "A value cannot be honoured", f"services.{name} is made by another program, and "
+                        "envkit runs none", f"services.{name}.provider", "give the service an image")  # fmt: skip
+        else:
+            resources.append(compile_service(scope, name, made.of_service[name], made.addresses, digests))
+    _warn_unused(scope)
+    for item in model.warnings:
+        scope.found.items.insert(0, item)
+    scope.found.raise_if_errors()
+    resources.sort(key=lambda item: (KINDS.index(item.address.kind), item.address))
+    return Environment(
+        model.name, model.directory, tuple(model.files), model.hardened, {item.address: item for item in resources},
+        tuple(scope.found), tuple(model.profiles), tuple(model.disabled), _drift_rules(scope),
+        dict(scope.section("targets")),
+    )  # fmt: skip
+
+
+class _Images:
+    """Every image of the environment.
+
+    resources: by address; addresses: reference or key as a service writes it -> address, and the image's own name ->
+    address; of_service: service -> ImageSpec.name.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.resources: dict[Address, Resource] = {}
+        self.addresses: dict[str, Address] = {}
+        self.of_service: dict[str, str] = {}
+        for key in scope.section("images"):
+            self._add(compile_image(scope, key), key)
+        self._check_cycles()
+        services = scope.section("services")
+        for name, service in services.items():
+            if service.get("build"):
+                self._add_build(name, service)
+        for name, service in services.items():
+            if not service.get("build") and service.get("image"):
+                self.of_service[name] = self._use(service["image"], service, f"services.{name}.image")
+            for index, hook in enumerate(service.get("pre_start") or ()):
+                if hook.get("image"):
+                    self._use(hook["image"], {}, f"services.{name}.pre_start[{index}].image")
+            for index, mount in enumerate(service.get("volumes") or ()):
+                if mount["type"] == "image":
+                    self._use(mount["source"], {}, f"services.{name}.volumes[{index}].source")
+        for resource in list(self.resources.values()):
+            for dependency in resource.depends_on:
+                address = dependency.address
+                if address.kind == "image" and address not in self.resources:
+                    self._use(address.name, {}, f"images.{resource.address.name}.from")
+
+    def _add(self, resource: Resource, written: str) -> None:
+        self.resources[resource.address] = resource
+        self.addresses[written] = self.addresses[resource.spec["name"]] = resource.address
+
+    def _use(self, reference: str, service: Mapping[str, Any], path: str) -> str:
+        """The ImageSpec.name of what a service, hook or mount calls reference."""
+        if reference not in self.addresses:
+            self._add(compile_reference(self.scope, reference, service, path), reference)
+        name: str = self.resources[self.addresses[reference]].spec["name"]
+        return name
+
+    def _add_build(self, name: str, service: Mapping[str, Any]) -> None:
+        reference = build_name(self.scope, name, service)
+        self.of_service[name] = reference
+        resource = compile_build(self.scope, name, reference)
+        known = self.resources.get(resource.address)
+        if known is not None and known.spec.get("build") != resource.spec["build"]:
+            self.scope.error(
+                "conflict", "Two keys exclude each other", f"services.{name} builds the image {reference} in another "
+                "way than it is made elsewhere", f"services.{name}.build", "give one of the two another `image:`",
+            )  # fmt: skip
+            return
+        self._add(resource, reference)
+
+    def _check_cycles(self) -> None:
+        """An image must not start from itself, nor copy from what is made of it."""
+        state: dict[Address, int] = {}
+        trail: list[str] = []
+
+        def visit(address: Address) -> None:
+            state[address] = 1
+            trail.append(address.name)
+            for dependency in self.resources[address].depends_on:
+                other = dependency.address
+                if state.get(other) == 1:
+                    loop = " -> ".join([*trail[trail.index(other.name) :], other.name])
+                    self.scope.error("cycle", "Images depend on each other", f"{loop}", f"images.{address.name}.from",
+                                     "let one of them start from something else")  # fmt: skip
+                elif other in self.resources and other not in state:
+                    visit(other)
+            trail.pop()
+            state[address] = 2
+
+        for address in list(self.resources):
+            if address not in state:
+                visit(address)
+
+
+def _warn_unused(scope: Scope) -> None:
+    for section, why in (
+        ("models", "envkit runs no models; give the endpoint with `environment:`"),
+        ("jobs", "jobs are not run yet"),
+    ):
+        for name in scope.section(section):
+            scope.warning("not-honoured", "A key has no effect", f"{section}.{name} is not honoured: {why}",
+                          f"{section}.{name}", "take it away")  # fmt: skip
+
+
+def _drift_rules(scope: Scope) -> tuple[Mapping[str, str], ...]:
+    rules = scope.section("drift").get("ignore") or ()
+    return tuple(
+        {"address": str(rule.get("address") or "*"), "path": str(rule.get("path") or "*"),
+         "reason": str(rule.get("reason") or "")} for rule in rules
+    )  # fmt: skip

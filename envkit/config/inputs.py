@@ -1,0 +1,71 @@
+"""What the compiler reads of the project besides its YAML: build inputs, profiles, secrets and configs.
+
+Each is remembered with its answer, for the compile cache to ask again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from envkit.config import reads
+from envkit.config.keyed import keyed_digest
+
+if TYPE_CHECKING:
+    from envkit.host.home import Home
+
+class Inputs:
+    """trees: (path, directory of the ignore file, further patterns, digest) of every tree that was asked for.
+    secrets: (path, purpose, keyed digest)."""
+
+    def __init__(self, home: Home, salt: bytes | None) -> None:
+        self.home = home
+        self.salt = salt
+        self.trees: list[tuple[str, str, tuple[str, ...], str]] = []
+        self.secrets: list[tuple[str, str, str]] = []
+
+    def text(self, path: str) -> str | None:
+        """A text file, None when it cannot be read."""
+        try:
+            return reads.read_file(path).decode("utf-8", "surrogateescape")
+        except OSError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        return reads.look(path) != reads.ABSENT
+
+    def tree(self, path: str, exclude: Sequence[str] = (), *, rules_of: str = "") -> str | None:
+        """The digest of a file or directory; None when there is nothing. rules_of: the directory whose ignore file
+        counts. Raises HostError for a pattern that is wrong, OSError for what cannot be read."""
+        if reads.look(path) == reads.ABSENT:
+            return None
+        digest = tree_digest(self.home, path, rules_of, exclude)
+        self.trees.append((path, rules_of, tuple(exclude), digest))
+        return digest
+
+    def secret(self, path: str, purpose: str) -> str | None:
+        """The keyed digest of a secret file; None when it cannot be read."""
+        try:
+            made = keyed_digest(self.salt, purpose, reads.read_file(path, secret=True))
+        except OSError:
+            return None
+        self.secrets.append((path, purpose, made))
+        return made
+
+
+def project_path(directory: str, path: str) -> str:
+    """A path of the YAML as an absolute one: relative to the project's directory, `~` is the user's home."""
+    return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111 strings throughout
+
+
+def tree_digest(home: Home, path: str, rules_of: str, exclude: Sequence[str]) -> str:
+    """The digest of a build input: names, contents, links and whether a file may be executed."""
+    from envkit.host.ignore import rules_for
+    from envkit.host.tree import StatCache, digest_tree
+
+    rules = None
+    if os.path.isdir(path) and (rules_of or exclude):
+        rules = rules_for(rules_of or path, path, exclude)
+    cache = StatCache.at(home.cache, path) if os.path.isdir(home.cache) else None
+    return digest_tree(path, rules, cache, modes=False)
