@@ -16,8 +16,6 @@ from envkit.plan.effects import Effects, strongest
 from envkit.plan.model import Action, AttributeChange, Effect
 from envkit.spec.environment import Dependency, Environment, Resource
 
-_VERBS = {Action.CREATE: "made anew", Action.UPDATE: "restarted", Action.REPLACE: "replaced",
-          Action.REPLACE_START_FIRST: "replaced"}  # fmt: skip
 _NAMESPACES = ("network_mode", "pid", "ipc")
 
 
@@ -57,19 +55,34 @@ def _follow(draft: Draft, cause: Draft, attributes: Sequence[AttributeChange]) -
         return False
     if draft.completed and strongest(attributes) is not Effect.REPLACE:
         return False
+    if cause.action is Action.CREATE and all(_is_told(item.path, draft) for item in attributes):
+        return False
     restarted, before = draft.restarts, draft.action
     draft.settle(attributes)
     if draft.action is before and draft.restarts == restarted:
         return False
-    draft.because = reasons.cascade(cause.address, _VERBS.get(cause.action, "changed"), strongest(draft.attributes))
+    draft.because = reasons.cascade(cause.address, _fate(cause), strongest(draft.attributes))
     return True
+
+
+def _is_told(path: str, draft: Draft) -> bool:
+    """Whether the backend itself has said what has become of path, and so what mending it costs."""
+    return any(item.path.startswith(f"{path}.") for item in draft.drift)
+
+
+def _fate(cause: Draft) -> str:
+    """What happens to the cause, as a participle."""
+    if cause.action is Action.CREATE:
+        return "made anew"
+    if cause.action is Action.UPDATE:
+        return "restarted" if cause.address.kind == "service" else "moved"
+    return "replaced"
 
 
 def _consequences(
     cause: Draft, resource: Resource, dependency: Dependency, effects: Effects
 ) -> Iterator[AttributeChange]:
     name, spec = cause.address.name, resource.spec
-    verb = _VERBS.get(cause.action, "changed")
     match cause.address.kind:
         case "network":
             if name in spec.get("networks", {}):
@@ -89,6 +102,6 @@ def _consequences(
                     yield AttributeChange(path, "shared", "shared anew", resource.origin(path), Effect.REPLACE)
             if dependency.restart:
                 path = f"depends_on.{name}"
-                yield AttributeChange(path, None, verb, resource.origin(path), Effect.RESTART)
+                yield AttributeChange(path, None, _fate(cause), resource.origin(path), Effect.RESTART)
 
 

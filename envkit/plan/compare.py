@@ -72,7 +72,8 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def _is_keyed(name: str, items: Sequence[Any]) -> bool:
-    return all(isinstance(item, dict) for item in items) and (name in _BY_TARGET or name in ("ports", "subnets"))
+    known = name in _BY_TARGET or name in ("ports", "subnets", "layers")
+    return known and all(isinstance(item, dict) for item in items)
 
 
 def _lists(
@@ -97,7 +98,9 @@ def _lists(
 
 
 def _labels(name: str, items: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One label per item, unique in the list, the same on both sides for the same thing."""
+    """One label per item, unique in the list, the same on both sides for the same thing (layers: their position)."""
+    if name == "layers":
+        return [str(position) for position in range(len(items))]
     short = [_short(name, item) for item in items]
     sides = (short, [_short(name, item) for item in others])
     doubled = {label for side in sides for label, count in Counter(side).items() if count > 1}

@@ -14,12 +14,11 @@ from envkit.observed.state import ObservedResource
 from envkit.plan import reasons
 from envkit.plan.compare import compare
 from envkit.plan.draft import Draft
-from envkit.plan.drift import Ignored, drift_of, has_completed
+from envkit.plan.drift import KNOWN_AFTER_BUILD, Ignored, drift_of, has_completed
 from envkit.plan.effects import Effects
 from envkit.plan.model import Action, AttributeChange, Effect
 from envkit.spec.environment import Resource
 
-KNOWN_AFTER_BUILD = "(known after build)"
 _IN_PLACE = {"network": frozenset({"labels", "attachable"}), "volume": frozenset({"labels", "protect", "name"})}
 
 
@@ -76,15 +75,15 @@ def decide_image(resource: Resource, observed: ObservedResource | None, rules: R
     draft = Draft(resource.address, resource, observed)
     name = resource.address.name
     if observed is None or observed.missing or name not in rules.images:
-        return _create(draft, reasons.image(resource, observed))
+        return _create(draft, reasons.image_creation(resource, observed))
     attributes = []
     if observed.fingerprint != resource.fingerprint:
         attributes = compare(observed.spec, resource.spec, _no_effect, resource.origin)
-    attributes += [AttributeChange(f"base.{base}", None, KNOWN_AFTER_BUILD, "", Effect.NONE) for base in sorted(bases)]
+    attributes += [AttributeChange("base.image", base, KNOWN_AFTER_BUILD, "", Effect.NONE) for base in sorted(bases)]
     demanded = resource.address in rules.demanded
     if attributes or demanded or not observed.complete:
         draft.action, draft.attributes = Action.UPDATE, attributes
-        draft.because = reasons.image(resource, observed)
+        draft.because = reasons.image_renewal(resource, attributes, sorted(bases), demanded)
     return draft
 
 
@@ -108,6 +107,7 @@ def decide_other(resource: Resource, observed: ObservedResource | None, rules: R
         draft.replace(reasons.DEMANDED)
     elif not observed.complete:
         changed.append(AttributeChange("complete", False, True, "", Effect.IN_PLACE))
+        draft.because = reasons.FINISHED
     draft.settle(changed)
     if changed and not draft.because:
         draft.because = reasons.alteration(changed)

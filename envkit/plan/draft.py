@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from envkit.address import Address
 from envkit.observed.state import ObservedResource
+from envkit.plan import reasons
 from envkit.plan.effects import strongest
 from envkit.plan.model import Action, AttributeChange, Change, Effect
 from envkit.spec.environment import Dependency, Resource
@@ -60,6 +61,12 @@ class Draft:
         """It must be made anew whatever its attributes say."""
         self.action = Action.REPLACE_START_FIRST if self.start_first else Action.REPLACE
         self.because = because
+
+    def divergence(self) -> Change:
+        """The drift, as an entry of its own, with the action that mends it."""
+        facts = self.observed.attributes if self.observed else {}
+        because = reasons.divergence(self.drift, facts.get("exit_code"), facts.get("desired") == "stopped")
+        return Change(self.address, self.action, because, tuple(self.drift), self.resource, self.observed)
 
     def change(self) -> Change:
         idle = self.action is Action.NOOP

@@ -15,6 +15,7 @@ from envkit.spec.environment import Environment, Resource
 Ignored = Callable[[Address, str], bool]
 _FOR_GOOD = frozenset({"no", "on-failure"})
 GONE = "gone"
+KNOWN_AFTER_BUILD = "(known after build)"
 
 
 def ignored_paths(environment: Environment) -> Ignored:

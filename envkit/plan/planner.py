@@ -50,11 +50,7 @@ def make_plan(
     changes = [draft.change() for draft in drafts]
     if not all(change.action is Action.NOOP for change in changes):
         changes = in_order(changes)
-    drift = tuple(
-        Change(draft.address, draft.action, draft.because, tuple(draft.drift), draft.resource, draft.observed)
-        for draft in drafts
-        if draft.drift
-    )
+    drift = tuple(draft.divergence() for draft in drafts if draft.drift)
     return Plan(
         environment.name, () if refresh_only else tuple(changes), drift, tuple(capabilities.check(environment)),
         basis_of(observed), tuple(map(str, selected)), tuple(map(str, demanded)),

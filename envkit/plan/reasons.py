@@ -8,12 +8,13 @@ from typing import Any
 
 from envkit.address import Address
 from envkit.observed.state import InstanceState, ObservedResource
-from envkit.plan.drift import GONE
+from envkit.plan.drift import GONE, KNOWN_AFTER_BUILD
 from envkit.plan.effects import strongest
 from envkit.plan.model import AttributeChange, Effect
 from envkit.spec.environment import Environment, Resource
 
 CUT_OFF = "replaced because an earlier apply was cut off before it was finished"
+FINISHED = "finished because an earlier apply was cut off"
 DEMANDED = "replaced because --replace asks for it"
 COMPLETED = "completed with exit code 0"
 TAKEN_DOWN = "taken down with the environment"
@@ -29,12 +30,27 @@ def creation(address: Address, observed: ObservedResource | None, replicas: int,
     return "does not exist yet"
 
 
-def image(resource: Resource, observed: ObservedResource | None) -> str:
+def image_creation(resource: Resource, observed: ObservedResource | None) -> str:
     """Why an image is made or fetched."""
-    verb = "fetched" if "reference" in resource.spec else "built"
-    if observed is None or observed.missing:
-        return f"not {verb} yet"
-    return f"{verb} again"
+    if observed is not None:
+        return "no longer in the store"
+    return f"not {_made(resource)} yet"
+
+
+def image_renewal(
+    resource: Resource, attributes: Sequence[AttributeChange], bases: Sequence[str], demanded: bool
+) -> str:
+    """Why an image that is there is made or fetched again."""
+    verb = f"{_made(resource)} again because"
+    if demanded:
+        return f"{verb} --replace asks for it"
+    if bases:
+        return f"{verb} image.{bases[0]} is"
+    return f"{verb} {_what(attributes)}" if attributes else f"{verb} it was cut off"
+
+
+def _made(resource: Resource) -> str:
+    return "fetched" if "reference" in resource.spec else "built"
 
 
 def alteration(attributes: Sequence[AttributeChange]) -> str:
@@ -42,19 +58,28 @@ def alteration(attributes: Sequence[AttributeChange]) -> str:
     cost = strongest(attributes)
     if cost not in _VERBS:
         return ""
-    forcing = [item for item in attributes if item.effect is cost]
-    named = forcing[:2]
-    more = len(forcing) - len(named)
-    paths = ", ".join(item.path for item in named) if more else " and ".join(item.path for item in named)
-    what = f"{paths} and {more} more changed" if more else f"{paths} {_verb(forcing)}"
-    sources = [item.source for item in named if item.source]
-    return f"{_VERBS[cost]} because {what}{_place(sources[0] if sources else '')}"
+    return f"{_VERBS[cost]} because {_what([item for item in attributes if item.effect is cost])}"
 
 
-def _verb(items: Sequence[AttributeChange]) -> str:
-    if len(items) == 1 and items[0].before is None:
-        return "was added"
-    return "was removed" if len(items) == 1 and items[0].after is None else "changed"
+def _what(items: Sequence[AttributeChange]) -> str:
+    """The first paths with what happened to them, and the place of the first value that is written."""
+    written = next((item.source for item in items if item.source and item.after is not None), "")
+    source = written or next((item.source for item in items if item.source), "")
+    if len(items) == 1:
+        return f"{_single(items[0])}{_place(source)}"
+    return f"{_listed([item.path for item in items])} changed{_place(source)}"
+
+
+def _single(item: AttributeChange) -> str:
+    if item.path == "image_digest":
+        return "its image is built again" if item.after == KNOWN_AFTER_BUILD else "its image is another one now"
+    if item.before is None:
+        return f"{item.path} was added"
+    return f"{item.path} was removed" if item.after is None else f"{item.path} changed"
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return " and ".join(paths) if len(paths) <= 2 else f"{paths[0]}, {paths[1]} and {len(paths) - 2} more"
 
 
 def mending(drift: Sequence[AttributeChange], exit_code: Any, stopped: bool) -> str:
@@ -63,16 +88,30 @@ def mending(drift: Sequence[AttributeChange], exit_code: Any, stopped: bool) -> 
     if state == GONE:
         return "made anew because it has vanished"
     if state == InstanceState.EXITED:
-        code = "exited" if exit_code is None else f"exited with code {exit_code}"
-        return f"started again because it {'was stopped' if stopped else code}"
+        return f"started again because it {'was stopped' if stopped else _exit(exit_code)}"
     if state == InstanceState.CREATED:
         return "started because it was created but never started"
     if state == InstanceState.PAUSED:
         return "unpaused because it was paused"
     paths = [item.path for item in drift if item.effect is not Effect.NONE]
     verb = "replaced" if strongest(drift) is Effect.REPLACE else "mended"
-    what = " and ".join(paths) if len(paths) <= 2 else f"{paths[0]}, {paths[1]} and {len(paths) - 2} more"
-    return f"{verb} because {what} changed outside envkit"
+    return f"{verb} because {_listed(paths)} changed outside envkit"
+
+
+def divergence(drift: Sequence[AttributeChange], exit_code: Any, stopped: bool) -> str:
+    """What happened outside, in a few words; "" where the attributes say it all."""
+    state = next((item.after for item in drift if item.path == "state"), None)
+    if state == InstanceState.EXITED:
+        return "was stopped" if stopped else _exit(exit_code)
+    words: dict[Any, str] = {
+        GONE: "has vanished", InstanceState.CREATED: "was created but never started", InstanceState.PAUSED: "is paused",
+        InstanceState.RESTARTING: "keeps ending; its supervisor is starting it again",
+    }  # fmt: skip
+    return words.get(state, "")
+
+
+def _exit(code: Any) -> str:
+    return "exited with an unknown code" if code is None else f"exited with code {code}"
 
 
 def cascade(cause: Address, cause_verb: str, effect: Effect) -> str:

@@ -13,7 +13,7 @@ from envkit.events import Emit, Event, EventKind, ignore
 from envkit.host.files import remove_tree
 from envkit.host.home import Home
 from envkit.observed.state import ObservedState
-from envkit.plan.decide import KNOWN_AFTER_BUILD
+from envkit.plan.drift import KNOWN_AFTER_BUILD
 from envkit.plan.destroy import make_destroy_plan
 from envkit.plan.model import Action, Change, Plan
 from envkit.plan.planner import basis_of, make_plan
