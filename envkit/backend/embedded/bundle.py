@@ -6,7 +6,7 @@ Source: OCI runtime-spec 1.0, config.md and config-linux.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,8 @@ class Facts:
     namespaces: OCI type -> path to join ("" = a new one); a type that is absent is the host's. volumes: the resolved
     user mounts; files: envkit's own (hosts, secrets), which win over nothing that the user mounts at the same place.
     devices: `linux.devices` entries with their cgroup access in "access". seccomp: a compiled program (crun) or a
-    `linux.seccomp` object. rlimits: the limits, clamped. cgroup: cgroupsPath, "" when this machine has none.
+    `linux.seccomp` object. rlimits: the limits, clamped. cgroup: cgroupsPath, "" when this machine has none;
+    supported_limits: the keys of LimitsSpec that hold here.
     """
 
     root: str
@@ -38,6 +39,7 @@ class Facts:
     seccomp: str | Mapping[str, Any] | None = None
     rlimits: Sequence[Mapping[str, Any]] = ()
     cgroup: str = ""
+    supported_limits: Collection[str] = ()
     init: str = ""
     shm_source: str = ""
     apparmor: str = ""
@@ -98,7 +100,8 @@ def _linux(spec: Mapping[str, Any], facts: Facts, privileged: bool) -> dict[str,
         linux["devices"] = nodes
     if facts.cgroup:
         linux["cgroupsPath"] = facts.cgroup
-        linux["resources"] = limits.resources(spec.get("limits") or {}, facts.device_number)
+        kept = limits.kept(spec.get("limits") or {}, facts.supported_limits)
+        linux["resources"] = limits.resources(kept, facts.device_number)
         linux["resources"]["devices"] = _device_access(spec, facts, privileged)
     return linux
 

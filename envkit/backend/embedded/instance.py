@@ -313,19 +313,13 @@ def forget(record: Record) -> None:
 
 
 def pause(record: Record) -> None:
-    """Freeze every process. Raises ApplyError."""
-    try:
-        runtime_of(record.home).pause(record.id)
-    except HostError as error:
-        raise failed(record, error) from error
+    """Freeze every process. Raises HostError, UnsupportedError."""
+    Cgroups.of(record.home).freeze(record.cgroup)
 
 
 def resume(record: Record) -> None:
-    """The opposite of pause(). Raises ApplyError."""
-    try:
-        runtime_of(record.home).resume(record.id)
-    except HostError as error:
-        raise failed(record, error) from error
+    """The opposite of pause()."""
+    _thaw(record)
 
 
 def delete(record: Record) -> None:

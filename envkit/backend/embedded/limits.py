@@ -6,7 +6,7 @@ A runtime on cgroup v2 converts shares and quotas itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 CPU_PERIOD = 100_000
@@ -25,8 +25,8 @@ def _memory(limits: Mapping[str, Any]) -> dict[str, Any]:
     amount = int(limits.get("memory") or 0)
     if amount:
         memory["limit"] = amount
-        swap = int(limits.get("memory_swap") or 0)
-        memory["swap"] = swap or (2 * amount if amount > 0 else -1)
+        if swap := int(limits.get("memory_swap") or 0):
+            memory["swap"] = swap
     if limits.get("memory_reservation"):
         memory["reservation"] = limits["memory_reservation"]
     if limits.get("memory_swappiness") is not None and limits["memory_swappiness"] >= 0:
@@ -66,6 +66,24 @@ def _block_io(blkio: Mapping[str, Any], number: DeviceNumber) -> dict[str, Any]:
             rows.append({"major": major, "minor": minor, "rate": item["rate"]})
         if rows:
             result[name] = rows
+    return result
+
+
+def kept(limits: Mapping[str, Any], supported: Collection[str]) -> dict[str, Any]:
+    """The limits that this machine can keep (Cgroups.supported), the swap limit that Docker implies filled in.
+
+    What is left out has had its diagnostic at plan time; a runtime would fail on it or drop it silently.
+    """
+    result = {key: value for key, value in limits.items() if key in supported}
+    if result.get("memory") and "memory_swap" in supported and not result.get("memory_swap"):
+        result["memory_swap"] = 2 * result["memory"] if result["memory"] > 0 else -1
+    block = {
+        key: value
+        for key, value in (limits.get("blkio") or {}).items()
+        if ("blkio.weight" if key.startswith("weight") else "blkio.device") in supported
+    }
+    if block:
+        result["blkio"] = block
     return result
 
 

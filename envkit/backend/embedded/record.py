@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from envkit.address import Address
-from envkit.errors import EnvkitError
 from envkit.host.home import Home
 
 
@@ -26,7 +25,8 @@ class Record:
     `container_name`. desired: what envkit last asked for, "running" or "stopped". complete: whether the creation was
     seen through. networks: network key -> what `network.attach` returned; network_mode: the resolved mode ("" when it
     has networks). ports: published ports as `publish` keeps them. anonymous: target -> volume name. volumes: names of
-    all volumes in use. limits: the limits in force after the last apply (`memory` -> bytes …), for drift.
+    all volumes in use. depends_on: names of the services it needs, for the order of a later `down`. limits: the limits
+    in force after the last apply (`memory` -> bytes …), for drift.
     root: the directory that is its `/`; shared_root: whether others have the same. oneoff: made by `envkit run`.
     """
 
@@ -56,6 +56,7 @@ class Record:
     ports: list[Any] = field(default_factory=list)
     anonymous: dict[str, str] = field(default_factory=dict)
     volumes: list[str] = field(default_factory=list)
+    depends_on: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
     root: str = ""
     shared_root: bool = False
@@ -117,14 +118,20 @@ def new_id() -> str:
 def decode(home: Home, directory: str, value: Mapping[str, Any]) -> Record:
     """The inverse of to_json(); unknown keys are dropped, absent ones have their defaults."""
     if any(name not in value for name in _REQUIRED):
-        raise EnvkitError(
-            "A record is damaged", f"{directory}/record.json lacks required keys", "delete it and apply again"
-        )
+        return _damaged(home, directory)
     return Record(home, directory, **{name: value[name] for name in _STORED if name in value})
 
 
+def _damaged(home: Home, directory: str) -> Record:
+    """A stand-in for a record that a power cut has torn: incomplete, so that the next plan replaces it."""
+    service, _, number = os.path.basename(directory).rpartition(".")
+    environment = os.path.basename(os.path.dirname(os.path.dirname(directory)))
+    replica = int(number) if number.isdigit() else 0
+    return Record(home, directory, environment, service, replica, "damaged", service, {}, "", oneoff=replica == 0)
+
+
 def load(home: Home, directory: str) -> Record | None:
-    """The record in directory, None when there is none. Raises EnvkitError when it cannot be read as a record."""
+    """The record in directory, None when there is none; an incomplete stand-in for one that cannot be read."""
     try:
         with open(f"{directory}/record.json", "rb") as file:
             data = file.read()
@@ -132,11 +139,9 @@ def load(home: Home, directory: str) -> Record | None:
         return None
     try:
         value = json.loads(data)
-    except ValueError as error:
-        raise EnvkitError(
-            "A record is damaged", f"{directory}/record.json: {error}", "delete the directory and apply again"
-        ) from error
-    return decode(home, directory, value if isinstance(value, dict) else {})
+    except ValueError:
+        value = None
+    return decode(home, directory, value) if isinstance(value, dict) else _damaged(home, directory)
 
 
 def load_all(home: Home, environment: str) -> list[Record]:

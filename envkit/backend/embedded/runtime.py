@@ -13,6 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from envkit.errors import UnsupportedError
+from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
 from envkit.host.process import find, run
 
@@ -81,12 +82,6 @@ class Runtime:
             os.close(descriptor)
         return True
 
-    def pause(self, container: str) -> None:
-        run(self.command("pause", container), timeout=60)
-
-    def resume(self, container: str) -> None:
-        run(self.command("resume", container), timeout=60)
-
     def forget(self, container: str) -> None:
         """Remove the state of a dead container; absent is fine."""
         from envkit.host.files import remove_tree
@@ -102,4 +97,4 @@ def runtime_of(home: Home) -> Runtime:
         raise UnsupportedError(
             "There is no OCI runtime on this machine", "neither crun nor runc is installed", "install crun"
         )
-    return Runtime(path, os.path.join(home.run, "runtime"))
+    return Runtime(path, os.path.join(home.run, "runtime"), Cgroups.of(home).runtime_flags)

@@ -95,6 +95,19 @@ def load_all(home: Home, environment: str | None = None) -> list[Volume]:
     return [volume for volume in found if environment is None or volume.environment == environment]
 
 
+def users(home: Home) -> dict[str, list[str]]:
+    """Volume name -> "ENVIRONMENT/ADDRESS" of every instance that uses it, whatever its state."""
+    from envkit.backend.embedded import record as records
+
+    found: dict[str, list[str]] = {}
+    with suppress(FileNotFoundError):
+        for environment in sorted(os.listdir(home.environments)):
+            for record in records.load_all(home, environment):
+                for name in record.volumes:
+                    found.setdefault(name, []).append(f"{environment}/{record.address}")
+    return found
+
+
 @contextmanager
 def _locked(home: Home, name: str) -> Iterator[None]:
     place = directory(home, name)
@@ -135,6 +148,15 @@ def ensure(home: Home, wanted: Volume) -> None:
             stamp = present.created_at if present else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             value = {**asdict(wanted), "spec": dict(wanted.spec), "created_at": stamp}
             write_json(os.path.join(directory(home, wanted.name), "volume.json"), value)
+
+
+def release_key(home: Home, environment: str, key: str, keep: str) -> None:
+    """Let other volumes of the environment that were `volumes.KEY` before it was given the name keep go on as nobody's:
+    their data stays until `volume rm`."""
+    for volume in load_all(home, environment):
+        if volume.key == key and volume.name != keep:
+            value = {**asdict(volume), "key": "", "spec": dict(volume.spec), "owner": f"volume.{key}, until renamed"}
+            write_json(os.path.join(directory(home, volume.name), "volume.json"), value)
 
 
 def remove(home: Home, name: str) -> None:

@@ -1,0 +1,147 @@
+"""The embedded backend: crun, conmon and overlayfs behind the port of backend.base. Delegates; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from envkit.address import Address
+from envkit.backend.base import (
+    Capabilities,
+    ExecRequest,
+    LogEntry,
+    LogQuery,
+    Materials,
+    RunRequest,
+    Session,
+    Usage,
+    VolumeInfo,
+)
+from envkit.errors import ConflictError, NotFoundError
+from envkit.events import Emit
+from envkit.host.home import Home
+from envkit.observed.state import Instance, ObservedState
+from envkit.spec.environment import Environment
+
+IN_PLACE = frozenset({
+    "limits", "labels", "deploy_labels", "restart", "healthcheck", "stop_signal", "stop_grace_period",
+    "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published",
+})  # fmt: skip
+RESTART = frozenset({"state", "monitor", "networks.*.address", "networks.*.namespace"})
+
+
+class Embedded:
+    """See backend.base.Backend."""
+
+    name = "embedded"
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def capabilities(self) -> Capabilities:
+        from envkit.backend.embedded.check import check
+
+        return Capabilities(self.name, True, IN_PLACE, RESTART, lambda environment: check(self.home, environment))
+
+    def observe(self, environment: Environment) -> ObservedState:
+        from envkit.backend.embedded.observe import observe
+
+        return observe(self.home, environment)
+
+    def session(
+        self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
+    ) -> AbstractContextManager[Session]:
+        from envkit.backend.embedded.session import opened
+
+        return opened(self.home, environment, materials, emit, parallel, lock_timeout)
+
+    def instances(self, environment: str) -> list[Instance]:
+        from envkit.backend.embedded.observe import instances
+
+        return instances(self.home, environment)
+
+    def logs(self, environment: str, query: LogQuery) -> Iterator[LogEntry]:
+        from envkit.backend.embedded.logs import logs
+
+        return logs(self.home, environment, query)
+
+    def exec(self, environment: str, request: ExecRequest) -> int:
+        from envkit.backend.embedded.exec import exec_in
+
+        return exec_in(self.home, environment, request)
+
+    def run(self, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:
+        from envkit.backend.embedded.run import run
+
+        return run(self.home, environment, request, materials=materials, emit=emit)
+
+    def control(
+        self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",
+        timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        from envkit.backend.embedded.control import control
+
+        control(self.home, environment, addresses, verb, emit=emit, signal=signal, timeout=timeout)
+
+    def copy_from(self, environment: str, address: Address, path: str) -> Iterator[bytes]:
+        from envkit.backend.embedded.copy import copy_from
+
+        return copy_from(self.home, environment, address, path)
+
+    def copy_to(self, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
+        from envkit.backend.embedded.copy import copy_to
+
+        copy_to(self.home, environment, address, path, tar)
+
+    def usage(self, environment: str) -> list[Usage]:
+        from envkit.backend.embedded.stats import usage
+
+        return usage(self.home, environment)
+
+    def processes(self, environment: str, services: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+        from envkit.backend.embedded.stats import processes
+
+        return processes(self.home, environment, services)
+
+    def events(self, environment: str, *, since: float | None, follow: bool) -> Iterator[dict[str, str]]:
+        from envkit.backend.embedded.events import events
+
+        return events(self.home.environment(environment), since, follow)
+
+    def environments(self) -> list[str]:
+        from envkit.backend.embedded.observe import environments
+
+        return environments(self.home)
+
+    def maintain(self, environment: str) -> None:
+        from envkit.backend.embedded.session import maintain
+
+        maintain(self.home, environment)
+
+    def images_in_use(self, environment: str) -> set[str]:
+        from envkit.backend.embedded.observe import images_in_use
+
+        return images_in_use(self.home, [environment])
+
+    def volumes(self, environment: str | None = None) -> list[VolumeInfo]:
+        from envkit.backend.embedded import volumes
+
+        users = volumes.users(self.home)
+        return [
+            VolumeInfo(
+                item.name, item.key, item.environment, item.bound_device or volumes.data(self.home, item.name), "local",
+                tuple(users.get(item.name, ())),
+            )
+            for item in volumes.load_all(self.home, environment)
+        ]  # fmt: skip
+
+    def remove_volume(self, name: str) -> None:
+        from envkit.backend.embedded import volumes
+
+        if volumes.load(self.home, name) is None:
+            raise NotFoundError("A volume does not exist", repr(name), "`envkit volume ls` shows what there is")
+        if holders := volumes.users(self.home).get(name):
+            raise ConflictError(
+                "A volume is in use", f"{name}: {', '.join(holders)}", "take those services down first"
+            )
+        volumes.remove(self.home, name)

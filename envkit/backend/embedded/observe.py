@@ -1,0 +1,169 @@
+"""What is there now of an environment: records against the kernel. Writes nothing, enters nothing, starts nothing.
+
+A service instance's facts: `state`, `monitor` (its conmon), `limits.*`, and what the network's modules tell. Each is in
+`expected` as the last apply left it and in `actual` as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from envkit.address import Address
+from envkit.backend.embedded import instance, resources, rootfs, volumes, wiring
+from envkit.backend.embedded import record as records
+from envkit.backend.embedded.record import Record
+from envkit.host.cgroups import Cgroups
+from envkit.host.home import Home
+from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
+from envkit.spec.environment import Environment
+
+
+def observe(home: Home, environment: Environment) -> ObservedState:
+    """The environment as it is. Harmless, and quick, when nothing of it exists."""
+    name = environment.name
+    found: dict[Address, ObservedResource] = {}
+    present = [record for record in records.load_all(home, name) if not record.oneoff]
+    wires = wiring.Observer(home, name, present)
+    found.update(wires.networks())
+    for volume in volumes.load_all(home, name):
+        if volume.key:
+            address = Address("volume", volume.key)
+            missing = not os.path.isdir(volume.bound_device or volumes.data(home, volume.name))
+            found[address] = ObservedResource(
+                address, volume.spec, volume.fingerprint, missing=missing, attributes={"name": volume.name}
+            )
+    images, kept = _images(home, environment)
+    found.update(kept)
+    for record in present:
+        found[record.address] = _service(home, record, wires)
+    generation = resources.environment_facts(home, name).get("generation", 0) if present or found else 0
+    return ObservedState(name, found, images, int(generation))
+
+
+def _service(home: Home, record: Record, wires: wiring.Observer) -> ObservedResource:
+    status = instance.status(record)
+    attempts = small_file(record, "supervisor.json")
+    state = _shown_state(status, attempts)
+    expected: dict[str, Any] = {"state": InstanceState.RUNNING.value}
+    actual: dict[str, Any] = {"state": state.value}
+    if status.is_alive:
+        expected["monitor"], actual["monitor"] = "alive", "alive" if instance.monitor_is_alive(record) else "lost"
+        for key, value in record.limits.items():
+            expected[f"limits.{key}"] = value
+        if record.limits:
+            now = Cgroups.of(home).read_limits(record.cgroup, record.spec.get("limits") or {})
+            actual.update({f"limits.{key}": now.get(key) for key in record.limits})
+        wanted, wired = wires.instance(record)
+        expected.update(wanted)
+        actual.update(wired)
+    return ObservedResource(
+        record.address, record.spec, record.fingerprint, expected, actual, record.image_digest,
+        _attributes(record, status, attempts), missing=record.complete and not status.ever, complete=record.complete,
+    )  # fmt: skip
+
+
+def _shown_state(status: instance.Status, attempts: Mapping[str, Any]) -> InstanceState:
+    if status.state is InstanceState.EXITED and attempts.get("next") is not None:
+        return InstanceState.RESTARTING
+    return status.state
+
+
+def _attributes(record: Record, status: instance.Status, attempts: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "id": record.id, "name": record.name, "desired": record.desired, "depends_on": record.depends_on,
+        "pid": status.pid, "exit_code": status.exit_code, "oom": status.oom, "image": record.image,
+        "ports": wiring.port_texts(record), "restarts": int(attempts.get("restarts") or 0),
+    }  # fmt: skip
+    if record.healthcheck:
+        result["health"] = health_of(record, status).value
+    if not record.shared_root:
+        result["root_changed"] = rootfs.changed(record.directory)
+    return result
+
+
+def small_file(record: Record, name: str) -> Mapping[str, Any]:
+    """A state file of the supervisor's; {} when there is none."""
+    try:
+        with open(f"{record.directory}/{name}", "rb") as file:
+            value = json.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def health_of(record: Record, status: instance.Status) -> Health:
+    """The health of a living instance that has a check: what the supervisor found in this life, else starting."""
+    test = (record.healthcheck or {}).get("test") or ["NONE"]
+    if not status.is_alive or test[0] == "NONE":
+        return Health.NONE
+    value = small_file(record, "health.json")
+    if value.get("pid") not in (None, status.pid):
+        return Health.STARTING
+    try:
+        return Health(str(value.get("status") or "starting"))
+    except ValueError:
+        return Health.STARTING
+
+
+def _images(home: Home, environment: Environment) -> tuple[dict[str, str], dict[Address, ObservedResource]]:
+    """(name -> digest of what the store has, the images made here)."""
+    from envkit.image.store import Store
+
+    store = Store(home)
+    digests: dict[str, str] = {}
+    found: dict[Address, ObservedResource] = {}
+    for address, value in resources.load_all(home, environment.name).items():
+        digest = str(value.get("digest") or "")
+        missing = address.kind == "image" and (not digest or store.resolve(digest) is None)
+        if address.kind == "image" and not missing:
+            digests[address.name] = digest
+        found[address] = ObservedResource(
+            address, value["spec"], value["fingerprint"], image_digest=digest, missing=missing
+        )
+    wanted = {str(item.spec.get("image") or "") for item in environment.services.values()}
+    for name in wanted - digests.keys():
+        if name and environment.get("image", name) is None and (known := store.resolve(name)):
+            digests[name] = known
+    return digests, found
+
+
+def instances(home: Home, environment: str) -> list[Instance]:
+    """The rows of `ps`: every instance of the environment, one-offs included."""
+    return [_row(record) for record in records.load_all(home, environment)]
+
+
+def _row(record: Record) -> Instance:
+    status = instance.status(record)
+    attempts = small_file(record, "supervisor.json")
+    started = ""
+    if status.started_at:
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.started_at))
+    return Instance(
+        service=record.service, replica=record.replica, id=record.id, name=record.name,
+        state=_shown_state(status, attempts), health=health_of(record, status), exit_code=status.exit_code,
+        pid=status.pid, image=record.image, ports=tuple(wiring.port_texts(record)) if status.is_alive else (),
+        started_at=started, restarts=int(attempts.get("restarts") or 0), detail=status.detail,
+    )  # fmt: skip
+
+
+def images_in_use(home: Home, environments: Iterable[str]) -> set[str]:
+    """Digests of the images that instances are made from."""
+    return {
+        record.image_digest
+        for environment in environments
+        for record in records.load_all(home, environment)
+        if record.image_digest
+    }
+
+
+def environments(home: Home) -> list[str]:
+    """Names of all environments that have something here, volumes included."""
+    try:
+        names = {name for name in os.listdir(home.environments) if os.path.isdir(home.environment(name))}
+    except FileNotFoundError:
+        names = set()
+    return sorted(names | {volume.environment for volume in volumes.load_all(home)})

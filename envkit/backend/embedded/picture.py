@@ -1,0 +1,18 @@
+"""An image as instances need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from envkit.backend.embedded.layers import Stack
+
+
+class Picture(NamedTuple):
+    """digest: of its manifest. config: the `config` object of its OCI configuration. trees: layers unpacked, bottom
+    first; stack: the same, to look things up in."""
+
+    digest: str
+    config: Mapping[str, Any]
+    trees: tuple[str, ...]
+    stack: Stack

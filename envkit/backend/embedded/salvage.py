@@ -1,0 +1,122 @@
+"""What a cut-off envkit left behind, and the last traces of an environment that is no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal as signals
+from contextlib import suppress
+
+from envkit.backend.embedded import record as records
+from envkit.backend.embedded import teardown
+from envkit.backend.embedded.rootfs import run_directory
+from envkit.backend.embedded.runtime import runtime_of
+from envkit.errors import ConflictError
+from envkit.host import proc
+from envkit.host.cgroups import Cgroups
+from envkit.host.files import remove_tree
+from envkit.host.home import Home
+from envkit.host.lock import Lock, is_locked
+from envkit.host.namespace import Engine
+from envkit.host.steps import step
+
+_END = 5.0
+_OWN = ("instances", "resources", "environment.json", "supervisor.log", "events.jsonl", "events.jsonl.1")
+
+
+def salvage(home: Home, environment: str, mounted: set[str]) -> None:
+    """Remove record directories without a record, and containers of this environment that no record knows.
+
+    Called with the environment's lock held, so nobody is creating an instance now (a one-off's directory has its
+    record from the first moment on).
+    """
+    base = home.instances(environment)
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        names = []
+    known = set()
+    for name in names:
+        record = records.load(home, os.path.join(base, name))
+        if record is not None:
+            known.add(record.id)
+            continue
+        step("salvage.directory")
+        teardown.unmount_below([os.path.join(base, name)], mounted)
+        remove_tree(os.path.join(base, name))
+    _end_strangers(home, environment, known)
+
+
+def _end_strangers(home: Home, environment: str, known: set[str]) -> None:
+    runtime = runtime_of(home)
+    prefix = home.instances(environment) + "/"
+    try:
+        identities = set(os.listdir(runtime.root)) - known
+    except FileNotFoundError:
+        return
+    for identity in identities:
+        try:
+            with open(f"{runtime.root}/{identity}/status", "rb") as file:
+                bundle = str(json.loads(file.read()).get("bundle", ""))
+        except (OSError, ValueError):
+            continue
+        if not bundle.startswith(prefix):
+            continue
+        step("salvage.container")
+        init = runtime.init(identity)
+        if init is not None:
+            proc.kill_and_wait([(init.pid, init.start)], _END)
+        runtime.forget(identity)
+        Cgroups.of(home).remove(Cgroups.of(home).path_for(environment, identity))
+
+
+def end_supervisor(home: Home, environment: str) -> None:
+    """End the environment's supervisor and wait for it; fine when there is none."""
+    from envkit.backend.embedded import supervisor
+
+    path = supervisor.lock_path(home, environment)
+    if is_locked(path):
+        pid = int((Lock(path).holder() or {}).get("pid", 0))
+        if pid > 0:
+            proc.kill_and_wait([pid], _END, signals.SIGTERM)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def is_empty(home: Home, environment: str) -> bool:
+    """Whether neither an instance nor a network of the environment is left."""
+    from envkit.backend.embedded import wiring
+
+    return not records.load_all(home, environment) and not wiring.has_networks(home, environment)
+
+
+def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
+    """Remove every trace of an empty environment but its volumes and its journal."""
+    end_supervisor(home, environment)
+    step("environment.remove")
+    teardown.unmount_below([run_directory(home, environment)], mounted)
+    remove_tree(run_directory(home, environment))
+    Cgroups.of(home).remove_environment(environment)
+    for name in _OWN:
+        remove_tree(os.path.join(home.environment(environment), name))
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(home.environment(environment), "lock"))
+    with suppress(OSError):  # not empty: the journal is its writer's to remove
+        os.rmdir(home.environment(environment))
+
+
+def release_engine(home: Home, engine: Engine) -> None:
+    """Let the engine namespace go when no environment has an instance and nobody builds images in it."""
+    try:
+        names = os.listdir(home.environments)
+    except FileNotFoundError:
+        names = []
+    if any(not is_empty(home, name) for name in names):
+        return
+    from envkit.image.store import Store
+
+    try:
+        with Store(home).session(exclusive=True):
+            engine.release()
+    except ConflictError:
+        return

@@ -1,0 +1,222 @@
+"""The writing side of the embedded backend: one environment, its lock held, inside the engine namespace."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Event as Flag
+from typing import Any, cast
+
+from envkit.address import Address
+from envkit.backend.base import Done, Materials
+from envkit.backend.embedded import parallel, resources, salvage, services, volumes, wait
+from envkit.backend.embedded import record as records
+from envkit.backend.embedded.prepare import Workshop
+from envkit.backend.embedded.runtime import runtime_of
+from envkit.errors import ApplyError, EnvkitError, NotFoundError
+from envkit.events import Emit, Event, EventKind
+from envkit.host import mounts
+from envkit.host.cgroups import Cgroups
+from envkit.host.files import make_directory
+from envkit.host.home import Home
+from envkit.host.lock import Lock, describe
+from envkit.host.namespace import Engine
+from envkit.plan.model import Action, Change
+from envkit.spec.canonical import ImageSpec
+from envkit.spec.environment import Condition, Environment
+
+
+class EmbeddedSession:
+    """See backend.base.Session."""
+
+    def __init__(self, home: Home, environment: Environment, supply: Materials, emit: Emit, width: int,
+                 engine: Engine) -> None:  # fmt: skip
+        self.home = home
+        self.environment = environment
+        self.emit = emit
+        self.width = max(1, width)
+        self.engine = engine
+        self.mounted = {row.target for row in mounts.mount_table()}
+        self.workshop = Workshop(
+            home, environment.name, engine, runtime_of(home), supply, hardened=environment.hardened,
+            mounted=self.mounted,
+        )  # fmt: skip
+        self.services = services.Services(home, environment, self.workshop, emit, self._digest_of)
+        self._serial = threading.Lock()
+        self._failed = False
+        self._touched = False
+
+    def apply(self, changes: Sequence[Change], done: Done) -> None:
+        self._touched = True
+
+        def report(change: Change, error: BaseException | None) -> None:
+            self._failed = self._failed or error is not None
+            done(change, error)
+
+        groups: dict[str, list[Change]] = {}
+        for change in changes:
+            groups.setdefault(change.address.kind, []).append(change)
+        for kind in ("volume", "network", "secret", "config"):
+            for change in groups.get(kind, ()):
+                self._one(change, report)
+        instances, images = groups.get("service", []), groups.get("image", [])
+        if instances:
+            with self._serial:  # two batches at once would fight for the same cores and the same network state
+                self.services.apply(instances, report)
+        parallel.each(images, lambda change: self._one(change, report), self.width)
+
+    def _one(self, change: Change, report: Done) -> None:
+        work = {"image": self._image, "network": self._network, "volume": self._volume}.get(
+            change.address.kind, self._remembered
+        )
+        try:
+            work(change)
+        except EnvkitError as error:
+            if not isinstance(error, ApplyError):
+                error = ApplyError(error.summary, error.detail, error.hint, address=str(change.address))
+            report(change, error)
+        except OSError as error:
+            report(change, ApplyError("A file operation failed", str(error), address=str(change.address)))
+        else:
+            report(change, None)
+
+    def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
+        if condition == "healthy":
+            self._supervise()
+        wait.wait(self.home, self.environment.name, address, condition, cancelled)
+
+    # -- images
+
+    def _digest_of(self, name: str) -> str:
+        """The digest of a service's image. Raises NotFoundError saying how to get it."""
+        from envkit.image.store import Store
+
+        if self.environment.get("image", name) is not None:
+            value = resources.load(self.home, self.environment.name, Address("image", name)) or {}
+            if digest := str(value.get("digest") or ""):
+                return digest
+        found = Store(self.home).resolve(name)
+        if found is None:
+            raise NotFoundError(
+                "An image is not here", name,
+                "`envkit image load FILE` brings it from an archive; an entry of that name below `images:` makes it",
+            )  # fmt: skip
+        return found
+
+    def _image(self, change: Change) -> None:
+        name, address = self.environment.name, change.address
+        if change.resource is None or change.action is Action.DELETE:
+            resources.remove(self.home, name, address)  # its content stays in the store until gc
+            return
+        from envkit.image.store import Store
+
+        spec, store = change.resource.spec, Store(self.home)
+        if reference := spec.get("reference"):
+            digest = store.image(str(reference)).digest
+        else:
+            from envkit.image.build import build
+
+            known = {
+                other.name: str(value.get("digest") or "")
+                for other, value in resources.load_all(self.home, name).items()
+                if other.kind == "image"
+            }
+            digest = build(
+                cast(ImageSpec, spec), store=store, home=self.home, directory=self.environment.directory, images=known,
+                emit=self.emit,
+            )  # fmt: skip
+        resources.save(self.home, name, address, spec, change.resource.fingerprint, digest=digest)
+
+    # -- networks, volumes, and what only has to be remembered
+
+    def _network(self, change: Change) -> None:
+        with self._serial:
+            self.services.wires.apply_network(change)
+
+    def _volume(self, change: Change) -> None:
+        before = dict(change.observed.spec) if change.observed else {}
+        if change.action is Action.DELETE or change.resource is None:
+            volumes.remove(self.home, str(before.get("name") or change.address.name))
+            return
+        spec = change.resource.spec
+        name = str(spec.get("name") or change.address.name)
+        if spec.get("external"):
+            volumes.content(self.home, name, self.mounted)
+            return
+        if change.action.replaces:
+            volumes.remove(self.home, str(before.get("name") or name))
+        volumes.release_key(self.home, self.environment.name, change.address.name, keep=name)
+        wanted = volumes.Volume(name, self.environment.name, change.address.name, spec, change.resource.fingerprint)
+        volumes.ensure(self.home, wanted)
+
+    def _remembered(self, change: Change) -> None:
+        if change.resource is None or change.action is Action.DELETE:
+            resources.remove(self.home, self.environment.name, change.address)
+            return
+        item = change.resource
+        resources.save(self.home, self.environment.name, change.address, item.spec, item.fingerprint)
+
+    # -- the end
+
+    def _supervise(self) -> None:
+        from envkit.backend.embedded import supervisor
+
+        supervisor.ensure_running(self.home, self.environment.name)
+
+    def close(self) -> None:
+        """Start the supervisor, drop what nothing needs, and leave no trace of an environment that is no more."""
+        name = self.environment.name
+        if salvage.is_empty(self.home, name):
+            if self._touched:
+                salvage.remove_environment(self.home, name, self.mounted)
+                salvage.release_engine(self.home, self.engine)
+            return
+        services.drop_unused_roots(self.home, name, self.mounted)
+        if records.load_all(self.home, name):
+            self._supervise()
+        if self._touched and not self._failed:
+            facts = resources.environment_facts(self.home, name)
+            facts |= {"generation": int(facts.get("generation", 0)) + 1, "directory": self.environment.directory,
+                      "files": list(self.environment.files), "hardened": self.environment.hardened}  # fmt: skip
+            resources.save_environment_facts(self.home, name, facts)
+
+
+@contextmanager
+def opened(
+    home: Home, environment: Environment, supply: Materials, emit: Emit, width: int, lock_timeout: float | None
+) -> Iterator[EmbeddedSession]:
+    """Take the lock, enter the engine namespace, clear away what a cut-off session left; tidy up at the end."""
+    directory = home.environment(environment.name)
+    make_directory(directory, 0o755)
+    lock = Lock(os.path.join(directory, "lock"), {"command": "session", "environment": environment.name})
+
+    def on_wait(holder: Mapping[str, Any]) -> None:
+        emit(Event(EventKind.WAITING, message=f"waiting for the environment's lock, {describe(holder)}"))
+
+    lock.acquire(lock_timeout, on_wait)
+    try:
+        engine = Engine(home)
+        engine.enter()
+        Cgroups.of(home).prepare(environment.name)
+        session = EmbeddedSession(home, environment, supply, emit, width, engine)
+        salvage.salvage(home, environment.name, session.mounted)
+        try:
+            yield session
+        finally:
+            session.close()
+    finally:
+        lock.release()
+
+
+def maintain(home: Home, environment: str) -> None:
+    """Start the supervisor again if it has died while instances are there. Cheap when all is well."""
+    from envkit.backend.embedded import supervisor
+
+    if supervisor.is_running(home, environment) or not records.load_all(home, environment):
+        return
+    engine = Engine(home)
+    if engine.is_live():
+        engine.enter()
+        supervisor.ensure_running(home, environment)
