@@ -201,7 +201,8 @@ class CgroupsV2(Cgroups):
             return
         process.run([
             "busctl", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-            "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", "3", "PIDs", "au", "1", str(pid),
+            "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))",
+            unit, "fail", "3", "PIDs", "au", "1", str(pid),
             "Slice", "s", self._slice, "Delegate", "b", "true", "0",
         ], timeout=30)  # fmt: skip
 

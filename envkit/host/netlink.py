@@ -29,11 +29,12 @@ _EEXIST, _ENODEV, _ESRCH, _EADDRNOTAVAIL = 17, 19, 3, 99
 
 
 class Peer(NamedTuple):
-    """The other end of a veth: in the namespace of netns_fd (-1: here), with this name, ifindex (0: any) and mac."""
+    """The other end of a veth: in the namespace of netns_fd (-1: here), with this name and mac.
+
+    Its index is the kernel's to choose: an asked one counts only when this end has one, too (veth_newlink)."""
 
     netns_fd: int
     name: str = "eth0"
-    ifindex: int = 0
     mac: str = ""
 
 
@@ -63,7 +64,7 @@ class Batch:
         self, name: str, peer: Peer, *, bridge: str | int = "", mtu: int = 0, mac: str = "", group: int = 0
     ) -> None:
         """A pair: name here (up, a port of bridge) and peer."""
-        other = link_header(peer.ifindex) + text(IFLA["name"], peer.name) + _common(mtu, peer.mac, 0)
+        other = link_header() + text(IFLA["name"], peer.name) + _common(mtu, peer.mac, 0)
         if peer.netns_fd >= 0:
             other += number(IFLA["netns_fd"], peer.netns_fd)
         body = link_header(flags=_UP, change=_UP) + text(IFLA["name"], name) + _common(mtu, mac, group)

@@ -47,6 +47,7 @@ class StatCache:
 
     def __init__(self, path: str = "") -> None:
         self._path = path
+        self._writes = bool(path)
         self._old: dict[str, list[object]] = {}
         self._seen: dict[str, list[object]] = {}
         if path:
@@ -54,11 +55,14 @@ class StatCache:
             self._old = value if isinstance(value, dict) else {}
 
     @classmethod
-    def at(cls, cache: str, directory: str) -> StatCache:
-        """The cache file of one directory below the installation's cache directory."""
-        files.make_directory(os.path.join(cache, "trees"))
+    def at(cls, cache: str, directory: str, *, write: bool = True) -> StatCache:
+        """The cache file of one directory below the installation's cache directory. write=False: only read it."""
+        if write:
+            files.make_directory(os.path.join(cache, "trees"))
         name = hashlib.sha256(os.fsencode(os.path.abspath(directory))).hexdigest()[:24]
-        return cls(os.path.join(cache, "trees", f"{name}.json"))
+        made = cls(os.path.join(cache, "trees", f"{name}.json"))
+        made._writes = write
+        return made
 
     def digest(self, path: str, info: os.stat_result) -> str:
         """The hex sha256 of a regular file's content; info is its lstat of just now."""
@@ -75,7 +79,7 @@ class StatCache:
 
     def save(self) -> None:
         """Write what this run has seen; entries it did not see are dropped."""
-        if self._path and self._seen != self._old:
+        if self._writes and self._seen != self._old:
             files.write_json(self._path, self._seen, durable=False)
 
 

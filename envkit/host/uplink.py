@@ -1,0 +1,112 @@
+"""A network namespace with a way out, for a build's commands: a veth, a /30, a small nft table; nothing remains.
+
+Here the host routes and masquerades. The rootless form (a user-mode network) has the same face.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from envkit.errors import ConflictError
+from envkit.host import files, links, namespace, neighbours, nft, resolv_conf
+from envkit.host.home import Home
+from envkit.host.lock import Lock
+from envkit.host.netlink import Batch, Peer
+from envkit.host.sysctl import write_sysctl
+
+POOL = "10.223.255"  # /24 of 64 pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """namespace: path of the pinned network namespace; resolver: content for its users' resolv.conf; mtu: bytes."""
+
+    namespace: str
+    resolver: str
+    mtu: int
+
+
+@contextmanager
+def uplink(home: Home) -> Iterator[Way]:
+    """A new namespace that reaches what the host reaches, by NAT; gone with everything else at the end.
+
+    Processes that still run in it lose their network. To be called inside the engine namespace. Raises HostError.
+    """
+    identity = os.urandom(3).hex()
+    name = f"{neighbours.prefix(home)}b{identity}"  # 15 characters, the longest there may be
+    path = os.path.join(home.run, "netns", f"build-{identity}")
+    table = f"envkit-{home.tag}-build-{identity}"
+    files.make_directory(os.path.dirname(path), 0o700)
+    mtu = next((link.mtu for link in links.links() if link.name == links.default_link()), 1500)
+    with ExitStack() as undo:
+        namespace.new_netns(path)
+        undo.callback(namespace.remove_netns, path)
+        with Lock(os.path.join(home.run, "uplink.lock")):
+            here, there = _free_pair()
+            undo.callback(_delete_link, name)
+            _connect(name, path, here, there, mtu)
+        servers = resolv_conf.read_resolv_conf()
+        outside = resolv_conf.upstream()
+        loopback = next(iter(servers.nameservers), "") if not outside.nameservers else ""
+        undo.callback(nft.delete_table, "ip", table)
+        nft.apply(_rules(table, name, here, there, loopback if "." in loopback else ""))
+        neighbours.ensure(home)
+        resolver = outside if outside.nameservers else outside._replace(nameservers=(here,) if loopback else ())
+        yield Way(path, resolver.text(), mtu)
+
+
+def _free_pair() -> tuple[str, str]:
+    """(host's address, the other) of the first /30 of the pool that no route leads to."""
+    taken = {route.destination for route in links.routes()}
+    for number in range(0, 256, 4):
+        if f"{POOL}.{number}/30" not in taken:
+            return f"{POOL}.{number + 1}", f"{POOL}.{number + 2}"
+    raise ConflictError("no address is left for a build's network", f"{POOL}.0/24 has 64 pairs, all in use")
+
+
+def _connect(name: str, path: str, here: str, there: str, mtu: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        batch = Batch()
+        batch.add_veth(name, Peer(descriptor), mtu=mtu)
+        batch.send()
+    finally:
+        os.close(descriptor)
+    batch.add_address(name, f"{here}/30")
+    batch.send()
+    write_sysctl("net.ipv4.ip_forward", "1")
+    write_sysctl(f"net/ipv4/conf/{name}/route_localnet", "1")
+    with namespace.in_netns(path):
+        batch.set_up("lo")
+        batch.set_up("eth0")
+        batch.add_address("eth0", f"{there}/30")
+        batch.add_route("", gateway=here)
+        batch.send()
+
+
+def _delete_link(name: str) -> None:
+    batch = Batch()
+    batch.delete_link(name)
+    batch.send()
+
+
+def _rules(table: str, name: str, here: str, there: str, loopback: str) -> str:
+    """loopback: the host's own resolver on 127/8, to which questions put to `here` are led; "" for none."""
+    lead = allowed = ""
+    if loopback:
+        lead = f"iifname {name} ip daddr {here} meta l4proto {{ tcp, udp }} th dport 53 dnat to {loopback}"
+        allowed = f"iifname {name} ip daddr {loopback} ct status dnat accept"
+    return f"""
+table ip {table} {{
+  chain pre {{ type nat hook prerouting priority -100; {lead}
+  }}
+  chain input {{ type filter hook input priority 0; {allowed}
+    iifname {name} ip daddr 127.0.0.0/8 drop
+  }}
+  chain post {{ type nat hook postrouting priority 100; ip saddr {there} oifname != {name} masquerade
+  }}
+}}
+"""
