@@ -93,7 +93,7 @@ class Reader:
         self._left = 0
 
     def _next_header(self) -> Entry | None:
-        records = list(self._globals)
+        records = self._globals.copy()
         long_name = long_link = None
         while True:
             block = self._next_block()
@@ -101,6 +101,8 @@ class Reader:
                 return None
             kind = block[156:157]
             size = self._number(block, 124, 12)
+            if size < 0:
+                raise self._error(f"a negative size {size}")
             if kind in b"xXg" and kind:
                 parsed = self._records(self._metadata(size))
                 if kind == b"g":
@@ -303,11 +305,12 @@ class Reader:
         if field[0] & 0x80:
             value = int.from_bytes(field, "big") & ((1 << (8 * length - 1)) - 1)
             return value - (1 << (8 * length - 1)) if field[0] & 0x40 else value
-        text = field.split(b"\0", 1)[0].strip(b" ")
-        try:
-            return int(text, 8) if text else 0
-        except ValueError:
-            raise self._error(f"a header has a malformed number {text!r}") from None
+        text = field.partition(b"\0")[0].strip(b" ")
+        if not text:
+            return 0
+        if not text.isdigit() or b"8" in text or b"9" in text:
+            raise self._error(f"a header has a malformed number {text!r}")
+        return int(text, 8)
 
     def _decimal(self, text: bytes, what: str) -> int:
         if not text.isdigit() or len(text) > 20:

@@ -28,6 +28,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # The devices that every container has (runtime-spec config-linux.md, "Default Devices"), and urandom's kin.
 _HARMLESS = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)})
+_LATEST = 2**62 * 10**9  # ns; what utimensat(2) takes, well beyond any file system's range
+
 # Failures that are the machine's fault, not the archive's.
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
@@ -79,6 +81,8 @@ class _Unpacker:
             raise self._error(entry, f"the layer has more than {self._limits.entries} entries")
         if self._bytes > self._limits.bytes:
             raise self._error(entry, f"the layer's files have more than {self._limits.bytes} bytes, holes included")
+        if abs(entry.mtime) >= _LATEST:
+            raise self._error(entry, f"its time of {entry.mtime // 10**9} seconds is out of range")
         try:
             self._add(entry, data)
         except OSError as error:
@@ -105,17 +109,22 @@ class _Unpacker:
         if entry.kind == tar.DIRECTORY:
             self._directory(entry, parent, path, name)
             return
-        if entry.kind == tar.HARDLINK:
-            self._make_room(entry, parent, name)
-            self._link(entry, parent, name)
-            return
-        if entry.kind == tar.FILE:
-            self._file(entry, parent, name, data)
-            return
         if entry.kind in (tar.CHARACTER, tar.BLOCK_DEVICE) and not self._wants_device(entry):
             return
-        self._make_room(entry, parent, name)
-        self._special(entry, parent, name)
+        try:
+            self._other(entry, parent, name, data)
+        except FileExistsError:
+            self._make_room(entry, parent, name)
+            self._other(entry, parent, name, data)
+
+    def _other(self, entry: tar.Entry, parent: int, name: str, data: Iterable[bytes]) -> None:
+        """Anything but a directory. Raises FileExistsError, having read no data, when the name is taken."""
+        if entry.kind == tar.FILE:
+            self._file(entry, parent, name, data)
+        elif entry.kind == tar.HARDLINK:
+            self._link(entry, parent, name)
+        else:
+            self._special(entry, parent, name)
 
     # -- kinds
 
@@ -136,17 +145,14 @@ class _Unpacker:
         self._implied.discard(path)
         descriptor = self._parent(path)
         where = f"/proc/self/fd/{descriptor}"
-        self._chown(entry, where, follow=True)
+        if self._may_own(entry):
+            os.chown(where, entry.uid, entry.gid)
         os.chmod(where, entry.mode)
         self._xattrs(entry, where, follow=True)
         self._times[path] = entry.mtime
 
     def _file(self, entry: tar.Entry, parent: int, name: str, data: Iterable[bytes]) -> None:
-        try:
-            descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
-        except FileExistsError:
-            self._make_room(entry, parent, name)
-            descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
+        descriptor = os.open(name, _NEW, 0o600, dir_fd=parent)
         try:
             if entry.segments is None:
                 for block in data:
@@ -154,7 +160,8 @@ class _Unpacker:
             else:
                 _write_segments(descriptor, entry.segments, data)
                 os.ftruncate(descriptor, entry.size)
-            self._chown(entry, descriptor)
+            if self._may_own(entry):
+                os.fchown(descriptor, entry.uid, entry.gid)
             os.fchmod(descriptor, entry.mode)  # after chown, which drops setuid and capabilities
             if entry.xattrs:
                 self._xattrs(entry, descriptor)
@@ -187,12 +194,13 @@ class _Unpacker:
         else:
             kind = stat.S_IFCHR if entry.kind == tar.CHARACTER else stat.S_IFBLK
             os.mknod(name, kind | 0o600, os.makedev(entry.major, entry.minor), dir_fd=parent)
-        where = f"/proc/self/fd/{parent}/{name}"
-        self._chown(entry, where)
+        if self._may_own(entry):
+            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
         if entry.kind != tar.SYMLINK:
-            os.chmod(where, entry.mode)
-        self._xattrs(entry, where)
-        os.utime(where, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+            os.chmod(name, entry.mode, dir_fd=parent)
+        if entry.xattrs:
+            self._xattrs(entry, f"/proc/self/fd/{parent}/{name}")
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
 
     def _wants_device(self, entry: tar.Entry) -> bool:
         if entry.kind == tar.BLOCK_DEVICE or (entry.major, entry.minor) not in _HARMLESS:
@@ -274,16 +282,14 @@ class _Unpacker:
 
     # -- attributes
 
-    def _chown(self, entry: tar.Entry, where: int | str, *, follow: bool = False) -> None:
+    def _may_own(self, entry: tar.Entry) -> bool:
+        """Whether the entry's owner exists here. Raises ImageError when it could exist nowhere."""
         if max(entry.uid, entry.gid) >= 0xFFFFFFFF or min(entry.uid, entry.gid) < 0:
             raise self._error(entry, f"its owner {entry.uid}:{entry.gid} is out of range")
         if not (self._ids.has(entry.uid) and self._ids.has(entry.gid)):
             self.lost.append(f"{entry.name}: owner {entry.uid}:{entry.gid}, outside the mapped ids")
-            return
-        if isinstance(where, int):
-            os.fchown(where, entry.uid, entry.gid)
-        else:
-            os.chown(where, entry.uid, entry.gid, follow_symlinks=follow)
+            return False
+        return True
 
     def _xattrs(self, entry: tar.Entry, where: int | str, *, follow: bool = False) -> None:
         for key, value in entry.xattrs.items():
