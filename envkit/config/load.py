@@ -1,0 +1,269 @@
+"""YAML files -> Model. The phases, in this order (a test holds PHASES against this list and the code):
+
+    of the project     locate       the files, `.env`, the project's name
+    of each document   parse        text to tree, with positions
+                       interpolate  variables and casts
+                       extends      base services merged in
+                       include      other projects taken in
+                       merge        over the documents before it, `!reset` and `!override` first
+                       unique       items with the same key
+                       validate     against the JSON schema
+                       canonical    short syntaxes to long ones, then unique again
+    of the project     defaults     what services leave out
+                       paths        relative to absolute
+                       normalize    implicit networks, dependencies, names
+                       bind         types, zeros left out: the canonical model
+                       profiles     disabled services set aside
+                       environment  env files and label files
+                       consistency  references, exclusions, cycles
+                       select       named services, unused resources
+
+Problems are collected; a phase that cannot work with what the one before it left raises them all.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from envkit.config import consistency, envfiles, lookup, profiles
+from envkit.config.bind import bind
+from envkit.config.canonical import Canonical
+from envkit.config.extends import Extends
+from envkit.config.fields import DOCUMENT
+from envkit.config.include import Include, Scope
+from envkit.config.interpolate import Interpolator
+from envkit.config.merge import Merge, remove, resets
+from envkit.config.model import Model
+from envkit.config.normalize import normalize, set_defaults
+from envkit.config.options import LoadOptions
+from envkit.config.parse import parse
+from envkit.config.paths import Paths
+from envkit.config.sources import Sources
+from envkit.config.tree import Map, Origin, Origins, Seq, clone
+from envkit.config.unique import enforce
+from envkit.config.validate import check
+from envkit.diagnostics import Diagnostics, Position
+
+PHASES = (
+    "locate", "parse", "interpolate", "extends", "include", "merge", "unique", "validate", "canonical", "defaults",
+    "paths", "normalize", "bind", "profiles", "environment", "consistency", "select",
+)  # fmt: skip
+_SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models", "images")
+
+
+def load_model(options: LoadOptions) -> Model:
+    """The canonical model of a project. Raises InputError with every diagnostic."""
+    return _Loader(options).model()
+
+
+def load_tree(options: LoadOptions) -> tuple[Map, str, Diagnostics]:
+    """The document before it is bound, the project's name and the warnings: what `config --no-interpolate`,
+    `--variables` and the like print. Raises InputError."""
+    loader = _Loader(options)
+    document, name = loader.project()
+    return document, name, loader.problems
+
+
+class _Loader:
+    def __init__(self, options: LoadOptions) -> None:
+        self.options = options
+        self.problems = Diagnostics()
+        self.sources = Sources()
+        self.located = lookup.locate(options, self.sources, self.problems)
+        self.problems.raise_if_errors()
+        self.merge = Merge(self.problems)
+        self.canonical = Canonical(self.problems, lenient=not options.interpolate)
+        self.include = Include(self.documents, self.merge, self.sources, self.problems)
+        self.hardened = bool(self.located.files) and lookup.is_hardened(self.located.files[0])
+        self.texts: dict[str, list[tuple[Any, Origin]]] = {}
+        self.bases: dict[tuple[str, str, int], Map | None] = {}
+        self.interpolators: dict[int, Interpolator] = {}
+
+    def model(self) -> Model:
+        document, name = self.project()
+        if self.options.normalize:
+            normalize(document, name)
+        model = bind(document, DOCUMENT, self.problems)
+        model.put("name", name, document.at.get("name"))
+        model.setdefault("services", Map())
+        self.problems.raise_if_errors()
+        active = lookup.profiles(self.options, self.located.environ.values)
+        active, disabled = profiles.split(model, active, self.options.services)
+        self._environment(model["services"])
+        if self.options.consistency:
+            checks = consistency.Consistency(model, disabled, self.problems)
+            checks.check()
+            checks.names()
+        profiles.select(model, self.options.services, disabled, self.problems)
+        self.problems.raise_if_errors()
+        if not self.options.all_resources:
+            profiles.drop_unused(model)
+        return Model(
+            model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened, profiles=active,
+            disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems),
+            sources=self.sources,
+        )  # fmt: skip
+
+    def project(self) -> tuple[Map, str]:
+        """All files as one document with absolute paths, and the project's name."""
+        located = self.located
+        for file in located.files:
+            self._texts(file)
+        name = self._name()
+        self.problems.raise_if_errors()
+        located.environ.values["COMPOSE_PROJECT_NAME"] = name
+        located.environ.sources.setdefault("COMPOSE_PROJECT_NAME", None)
+        document = self.documents(located.files, Scope(located.directory, located.directory, located.environ))
+        self.problems.raise_if_errors()
+        return document, name
+
+    def documents(self, files: list[str], scope: Scope) -> Map:
+        """A set of files merged in order; the phases up to `paths`."""
+        document = Map()
+        for file in files:
+            within = Scope(scope.directory, scope.relative, scope.environ, (*scope.including, file))
+            for root, origin in self._texts(file):
+                tree = self._root(root, origin, file)
+                if tree is not None:
+                    document = self._document(tree, document, file, within)
+        if not document and not self.problems.has_errors:
+            place = Position(files[0], 1, 1) if files else None
+            self.problems.error("empty-file", "The file is empty", ", ".join(files), place, "declare `services:`")
+        set_defaults(document)
+        if self.options.resolve_paths or scope.relative != self.located.directory:
+            Paths(scope.relative, self.located.environ.values).document(document)
+        return document
+
+    def _document(self, tree: Map, base: Map, file: str, scope: Scope) -> Map:
+        if self.options.interpolate:
+            self._interpolator(scope).tree(tree)
+        removed = resets(tree)
+        extends = Extends(lambda path, at: self._base(path, at, scope), self.merge, self.problems)
+        extends.document(tree, file)
+        for path in removed:
+            remove(base, path)
+        self.include.document(tree, scope, removed)
+        document = self.merge.documents(base, tree)
+        enforce(document)
+        self._validate(document, file)
+        self.canonical.document(document)
+        self.problems.raise_if_errors()
+        enforce(document)
+        return document
+
+    def _base(self, path: str, at: Origin | None, scope: Scope) -> tuple[str, Map] | None:
+        """The services of another file for `extends`, with paths relative to the project."""
+        if "://" in path or path.startswith("git@"):
+            self.problems.error(
+                "remote-file", "Remote files are not supported", path, at.position if at else None, "use a local copy")
+            return None
+        file = os.path.normpath(os.path.join(scope.directory, path))
+        key = (file, scope.directory, id(scope.environ))
+        if key not in self.bases:
+            self.bases[key] = self._read_base(file, at, scope)
+        services = self.bases[key]
+        return None if services is None else (file, services)
+
+    def _read_base(self, file: str, at: Origin | None, scope: Scope) -> Map | None:
+        document = Map()
+        for root, origin in self._texts(file, at):
+            tree = self._root(root, origin, file)
+            if tree is None:
+                return None
+            if self.options.interpolate:
+                self._interpolator(scope).tree(tree)
+            for path in resets(tree):
+                remove(document, path)
+            document = self.merge.documents(document, tree)
+            enforce(document)
+            self.canonical.document(document)
+            enforce(document)
+        Paths(os.path.relpath(os.path.dirname(file), scope.directory), scope.environ.values).document(document)
+        services = document.get("services")
+        if not isinstance(services, Map):
+            if not self.problems.has_errors:
+                self.problems.error(
+                    "extends", "The extended file has no services", file, at.position if at else None)
+            return None
+        return services
+
+    def _root(self, root: Any, origin: Origin, file: str) -> Map | None:
+        if not isinstance(root, Map):
+            kind = "empty" if root is None else "a list" if isinstance(root, Seq) else "a single value"
+            self.problems.error(
+                "not-a-mapping", "The file must be a mapping of keys", f"{file} is {kind}", origin.position,
+                "begin with `services:`")  # fmt: skip
+            return None
+        for key in _SECTIONS:
+            if key in root and not isinstance(root[key], Map) and (key == "services" or root[key] is not None):
+                self.problems.error(
+                    "section-type", "A section must be a mapping", f"`{key}`", root.at[key].key_position,
+                    f"write `{key}:` and the names below it")  # fmt: skip
+                return None
+        return clone(root)  # type: ignore[no-any-return]
+
+    def _texts(self, file: str, at: Origin | None = None) -> list[tuple[Any, Origin]]:
+        """The parsed documents of a file, read once."""
+        if file not in self.texts:
+            self.texts[file] = []
+            try:
+                if file == "-":
+                    data: bytes | str = self.options.stdin.read() if self.options.stdin else ""
+                else:
+                    data = self.sources.read(file)
+            except OSError as error:
+                self.problems.error(
+                    "unreadable-file", "The file cannot be read", f"{file}: {error.strerror}",
+                    at.position if at else None)  # fmt: skip
+            else:
+                self.texts[file] = parse(data, file, self.problems)
+        return self.texts[file]
+
+    def _interpolator(self, scope: Scope) -> Interpolator:
+        key = id(scope.environ)
+        if key not in self.interpolators:
+            self.interpolators[key] = Interpolator(scope.environ, self.problems)
+        return self.interpolators[key]
+
+    def _validate(self, document: Map, file: str) -> None:
+        schema = "environment" if self.hardened or lookup.is_hardened(file) else "compose"
+        self.problems.items.extend(check(document, Origins(document), schema))
+        if "version" in document:
+            origin = document.at.get("version")
+            self.problems.warning(
+                "obsolete-version", "`version` has no meaning any more", "", origin.key_position if origin else None,
+                "remove it")  # fmt: skip
+            document.drop("version")
+        self.problems.raise_if_errors()
+
+    def _environment(self, services: Map) -> None:
+        for name, service in services.items():
+            if self.options.resolve_environment:
+                envfiles.resolve(service, name, self.located.environ.values, self.sources, self.problems)
+            envfiles.resolve_labels(service, name, self.sources, self.problems)
+
+    def _name(self) -> str:
+        """The project's name: set outside, `name:` of the last file that has one, or the directory's."""
+        named = self.located.named
+        if named:
+            if lookup.project_name(named) != named:
+                self.problems.error(
+                    "project-name", "The project name is not valid", f"{named!r}", None,
+                    "use lower-case letters, digits, `-` and `_`, beginning with a letter or digit")  # fmt: skip
+            return named
+        written: Any = ""
+        origin: Origin | None = None
+        for file in self.located.files:
+            for root, _ in self._texts(file):
+                if isinstance(root, Map) and isinstance(root.get("name"), str) and root["name"]:
+                    written, origin = root["name"], root.at["name"]
+        if self.options.interpolate and "$" in written:
+            result = Interpolator(self.located.environ, self.problems).text(written, "name", origin)
+            written = result[0] if result else ""
+        name = lookup.project_name(written) or lookup.project_name(os.path.basename(self.located.directory))
+        if not name:
+            self.problems.error(
+                "project-name", "The project has no name", f"none can be made of {self.located.directory}", None,
+                "write `name:` in the file, or use --project-name")  # fmt: skip
+        return name

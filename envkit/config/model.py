@@ -1,0 +1,61 @@
+"""What loading yields: the canonical Compose model with the origin of every value. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from envkit.config.dotenv import Environ
+from envkit.config.sources import Sources
+from envkit.config.tree import Map, Origins
+from envkit.diagnostics import Diagnostic, Position
+
+
+class Model:
+    """plain: what Compose's `config --format json` prints before it doubles `$`, plus envkit's own keys; a tree.Map.
+    origins: path (`services.web.ports[0].target`) -> Position of the value, made on first use; `origins.key(path)` is
+    the key's own. name: the project's; directory: the project directory, absolute; files: the YAML files in the order
+    of merging, absolute (`-` for stdin). hardened: the first file is an envkit.yaml. profiles: the active ones; disabled: services that a profile
+    leaves out, by name. environ: what interpolation saw; environment: the same with its sources. warnings: what is
+    doubtful but no error. sources: every file that was read or looked for.
+    """
+
+    def __init__(
+        self, plain: Map, name: str, directory: str, files: tuple[str, ...], *, hardened: bool = False,
+        profiles: tuple[str, ...] = (), disabled: Map | None = None, environment: Environ | None = None,
+        warnings: tuple[Diagnostic, ...] = (), sources: Sources | None = None,
+    ) -> None:  # fmt: skip
+        self.plain = plain
+        self.origins: Origins = Origins(plain)
+        self.name = name
+        self.directory = directory
+        self.files = files
+        self.hardened = hardened
+        self.profiles = profiles
+        self.disabled_services = disabled if disabled is not None else Map()
+        self.environment = environment if environment is not None else Environ({})
+        self.warnings = warnings
+        self.sources = sources if sources is not None else Sources()
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        return tuple(sorted(self.disabled_services))
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.environment.values
+
+    @property
+    def services(self) -> Mapping[str, Any]:
+        """The enabled services by name."""
+        services: Mapping[str, Any] = self.plain.get("services", {})
+        return services
+
+    def position(self, path: str) -> Position | None:
+        """The place of the value at path or of its nearest parent that was written."""
+        while path:
+            if path in self.origins:
+                return self.origins[path]
+            cut = max(path.rfind("."), path.rfind("["))
+            path = path[:cut] if cut > 0 else ""
+        return None

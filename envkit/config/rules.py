@@ -1,0 +1,74 @@
+"""Tables of rules by path: `services.*.volumes.*` -> what to do there. Each phase of the pipeline is one such table.
+
+`*` stands for any key of a mapping or any index of a list; an exact key wins over it. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from envkit.config.tree import Map, Seq
+
+T = TypeVar("T")
+
+
+class Rules(Generic[T]):
+    """One node of a table: the rule for the value here, and the tables of what is below it."""
+
+    __slots__ = ("below", "rule")
+
+    def __init__(self) -> None:
+        self.rule: T | None = None
+        self.below: dict[str, Rules[T]] = {}
+
+    @classmethod
+    def of(cls, table: Mapping[str, T]) -> Rules[T]:
+        root = cls()
+        for path, rule in table.items():
+            node = root
+            for part in path.split("."):
+                node = node.below.setdefault(part, cls())
+            node.rule = rule
+        return root
+
+    def at(self, key: str) -> Rules[T] | None:
+        """The table of the value under key, None when no rule applies there or below."""
+        below = self.below
+        return below.get(key) or below.get("*")
+
+
+Rewrite = Callable[[object, "Place"], object]
+
+
+class Place:
+    """The value that a rule is called for: its container, its key there, and its path in words of the user."""
+
+    __slots__ = ("container", "key", "path")
+
+    def __init__(self, container: Map | Seq, key: str | int, path: str) -> None:
+        self.container = container
+        self.key = key
+        self.path = path
+
+
+def rewrite(value: object, rules: Rules[Rewrite], path: str = "") -> None:
+    """Replace every value that a rule names by what the rule returns, parents before children."""
+    if isinstance(value, Map):
+        for key, item in list(value.items()):
+            node = rules.at(key)
+            if node is not None:
+                below = f"{path}.{key}" if path else key
+                if node.rule is not None:
+                    value[key] = item = node.rule(item, Place(value, key, below))
+                if node.below:
+                    rewrite(item, node, below)
+    elif isinstance(value, Seq):
+        node = rules.at("*")
+        if node is not None:
+            for index, item in enumerate(value):
+                below = f"{path}[{index}]"
+                if node.rule is not None:
+                    value[index] = item = node.rule(item, Place(value, index, below))
+                if node.below:
+                    rewrite(item, node, below)
