@@ -59,13 +59,13 @@ def _mount(draft: Draft, item: Mapping[str, Any], below: str) -> dict[str, Any] 
     if is_true(item.get("read_only")):
         made["read_only"] = True
     options: Mapping[str, Any] = item.get(kind) or {}
-    made |= _MOUNT_OPTIONS[kind](draft, item, options, below)
+    made |= _MOUNT_OPTIONS[kind](draft, options, below)
     return made
 
 
-def _bind_options(_: Draft, item: Mapping[str, Any], options: Mapping[str, Any], __: str) -> dict[str, Any]:
+def _bind_options(_: Draft, options: Mapping[str, Any], __: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    if "bind" in item and options.get("create_host_path") is not False:
+    if options.get("create_host_path") is not False:
         made["create_host_path"] = True
     for key, default in (("propagation", "rprivate"), ("recursive", "enabled"), ("selinux", "")):
         if options.get(key) not in (None, "", default):
@@ -73,7 +73,7 @@ def _bind_options(_: Draft, item: Mapping[str, Any], options: Mapping[str, Any],
     return made
 
 
-def _tmpfs_options(draft: Draft, _: Mapping[str, Any], options: Mapping[str, Any], below: str) -> dict[str, Any]:
+def _tmpfs_options(draft: Draft, options: Mapping[str, Any], below: str) -> dict[str, Any]:
     made: dict[str, Any] = {"nosuid": True, "nodev": True, "noexec": True}
     for key, convert in (("size", size), ("mode", mode)):
         if options.get(key):
@@ -81,7 +81,7 @@ def _tmpfs_options(draft: Draft, _: Mapping[str, Any], options: Mapping[str, Any
     return made
 
 
-def _volume_options(draft: Draft, _: Mapping[str, Any], options: Mapping[str, Any], below: str) -> dict[str, Any]:
+def _volume_options(draft: Draft, options: Mapping[str, Any], below: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if is_true(options.get("nocopy")):
         made["nocopy"] = True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
+from envkit.config.tree import Origin, origin_of, walk
 from envkit.diagnostics import Diagnostics, Position
 from envkit.digest import fingerprint
 from envkit.spec.environment import Dependency, Resource
@@ -13,9 +14,6 @@ from envkit.spec.environment import Dependency, Resource
 if TYPE_CHECKING:
     from envkit.config.inputs import Inputs
     from envkit.config.model import Model
-
-SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "images")
-
 
 class Scope:
     """One compilation: the model, what it has found, and where its values were written."""
@@ -27,7 +25,6 @@ class Scope:
         self.inputs = inputs
         self.salt = salt
         self.tolerant = tolerant
-        self._below: dict[str, list[tuple[str, str]]] | None = None
 
     def section(self, name: str) -> Mapping[str, Any]:
         """A top-level mapping, {} when absent."""
@@ -41,10 +38,6 @@ class Scope:
             cut = max(path.rfind("."), path.rfind("["))
             path = path[:cut] if cut > 0 else ""
         return None
-
-    def is_written(self, path: str) -> bool:
-        """Whether the YAML says something at path, a false or empty value included (which `plain` leaves out)."""
-        return path in self.model.origins
 
     def error(self, code: str, summary: str, detail: str, path: str, hint: str = "") -> None:
         self.found.error(code, summary, detail, self.position(path), hint)
@@ -62,25 +55,17 @@ class Scope:
             self.error("invalid-value", "A value is not valid", f"{path}: {problem}", path)
             return None
 
-    def below(self, base: str) -> list[tuple[str, str]]:
-        """(path below base, "file:line:col") of everything written below `services.web`."""
-        if self._below is None:
-            self._below = {}
-            for path, position in self.model.origins.items():
-                section, _, rest = path.partition(".")
-                if section in SECTIONS and rest:
-                    name, tail = self._name(section, rest)
-                    self._below.setdefault(f"{section}.{name}", []).append((tail, str(position)))
-        return self._below.get(base, [])
+    def written(self, base: str) -> tuple[str, list[tuple[str, str]]]:
+        """Where `services.web` itself was written ("" for what envkit filled in), and (path below it,
+        "file:line:column") of everything in it."""
+        section, _, name = base.partition(".")
+        found = self.section(section)
+        at = origin_of(found, name)
+        return _place(at) if at else "", [(path, _place(origin)) for path, _, origin in walk(found.get(name))]
 
-    def _name(self, section: str, rest: str) -> tuple[str, str]:
-        """A name may have dots: the longest one that exists."""
-        known = self.section(section)
-        name, _, tail = rest.partition(".")
-        while name not in known and tail:
-            more, _, tail = tail.partition(".")
-            name = f"{name}.{more}"
-        return name, tail
+
+def _place(origin: Origin) -> str:
+    return f"{origin.file}:{origin.line}:{origin.column}"
 
 
 class Draft:
@@ -129,6 +114,21 @@ class Draft:
     def path(self, below: str) -> str:
         return f"{self.base}.{below}"
 
+    def is_written(self, below: str) -> bool:
+        """Whether the YAML says something there, false and empty values included: the model leaves them out, but keeps
+        their origins (config/bind.py)."""
+        section, _, name = self.base.partition(".")
+        found: Any = self.scope.section(section).get(name)
+        steps = below.replace("[", ".[").split(".")
+        for number, step in enumerate(steps, 1):
+            if step.startswith("["):
+                found = found[int(step[1:-1])]
+                continue
+            if number == len(steps):
+                return isinstance(found, Mapping) and (step in found or step in getattr(found, "at", ()))
+            found = found.get(step) if isinstance(found, Mapping) else None
+        return found is not None
+
     def read(self, convert: Callable[[Any], Any], value: Any, below: str) -> Any:
         return self.scope.read(convert, value, self.path(below))
 
@@ -140,18 +140,17 @@ class Draft:
 
     def _origins(self) -> dict[str, str]:
         made: dict[str, str] = {}
-        if (position := self.scope.position(self.base)) is not None:
-            made[""] = str(position)
+        whole, parts = self.scope.written(self.base)
+        if whole:
+            made[""] = whole
         moves = self._moves
-        for path, place in self.scope.below(self.base):
+        for path, place in parts:
             head, tail = path, ""
-            while head:
-                if head in moves:
-                    for name in moves[head]:
-                        made[name + tail] = place
-                    break
+            while head and head not in moves:
                 cut = max(head.rfind("."), head.rfind("["))
                 head, tail = (path[:cut], path[cut:]) if cut > 0 else ("", path)
+            for name in moves.get(head, ()):
+                made[name + tail] = place
         for name in self._filled:
             made.setdefault(name, "")
         return made

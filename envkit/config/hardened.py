@@ -49,7 +49,7 @@ def harden(draft: Draft, service: Mapping[str, Any]) -> None:
     spec = draft.spec
 
     def is_open(key: str) -> bool:
-        return key not in service and not draft.scope.is_written(draft.path(key))
+        return not draft.is_written(key)
 
     if is_open("read_only"):
         draft.fill("read_only", True)
@@ -88,7 +88,7 @@ def _mounts(draft: Draft, service: Mapping[str, Any], tmpfs_is_open: bool) -> No
     for source, item in draft.mounts:
         if "suid-mounts" not in allowed:
             item["nosuid"] = item["nodev"] = True
-        if not draft.scope.is_written(draft.path(f"{source}.bind.create_host_path")):
+        if item["type"] == "bind" and not draft.is_written(f"{source}.bind.create_host_path"):
             item.pop("create_host_path", None)
     if draft.spec.get("read_only") and tmpfs_is_open:
         taken = {item["target"] for _, item in draft.mounts}
@@ -106,15 +106,18 @@ def _check_bind(draft: Draft, entry: Mapping[str, Any], below: str, allowed: set
         scope.error("refused", "A mount is refused", f"{path} gives the container {source}: who holds a container "
                     "runtime's socket is root on this machine", path,
                     f"if that is meant, write `allow: [runtime-socket]` in {draft.base}")  # fmt: skip
-    elif _is_sensitive(source, scope.model.directory) and "host-path" not in allowed and not (
+        return
+    if _is_sensitive(source, scope.model.directory) and "host-path" not in allowed and not (
         is_true(entry.get("read_only")) and source in _HARMLESS
     ):
         scope.error("refused", "A mount is refused", f"{path} gives the container {source}, a sensitive directory of "
                     "this machine", path,
                     f"mount a directory of the project, or write `allow: [host-path]` in {draft.base}")  # fmt: skip
-    elif not (scope.tolerant or scope.is_written(f"{path}.bind.create_host_path") or scope.inputs.exists(source)):
-        scope.error("missing-file", "A file does not exist", f"{path} mounts {source}", path,
-                    "create it, or write the long form with `bind: {create_host_path: true}`")  # fmt: skip
+        return
+    if scope.tolerant or draft.is_written(f"{below}.bind.create_host_path") or scope.inputs.exists(source):
+        return
+    scope.error("missing-file", "A file does not exist", f"{path} mounts {source}", path,
+                "create it, or write the long form with `bind: {create_host_path: true}`")  # fmt: skip
 
 
 def _is_sensitive(source: str, project: str) -> bool:

@@ -1,13 +1,14 @@
-"""What the compiler reads of the project besides its YAML: build inputs, profiles, secrets and configs.
+"""What an Environment depends on besides the YAML's own text, remembered with its answer.
 
-Each is remembered with its answer, for the compile cache to ask again.
+The compiler asks here for build inputs, profiles, secrets and configs; the compile cache keeps the answers, and those
+of `reads`, and asks again: as long as all are the same, so is the Environment. Standard library only, cheap to import.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from envkit.config import reads
 from envkit.config.keyed import keyed_digest
@@ -15,13 +16,15 @@ from envkit.config.keyed import keyed_digest
 if TYPE_CHECKING:
     from envkit.host.home import Home
 
-class Inputs:
-    """trees: (path, directory of the ignore file, further patterns, digest) of every tree that was asked for.
-    secrets: (path, purpose, keyed digest)."""
 
-    def __init__(self, home: Home, salt: bytes | None) -> None:
+class Inputs:
+    """trees: (path, directory of the ignore file, further patterns, digest) of every build input that was asked for.
+    secrets: (path, purpose, keyed digest). write: digests of trees may be kept below home.cache."""
+
+    def __init__(self, home: Home, salt: bytes | None, *, write: bool = False) -> None:
         self.home = home
         self.salt = salt
+        self.write = write
         self.trees: list[tuple[str, str, tuple[str, ...], str]] = []
         self.secrets: list[tuple[str, str, str]] = []
 
@@ -38,9 +41,9 @@ class Inputs:
     def tree(self, path: str, exclude: Sequence[str] = (), *, rules_of: str = "") -> str | None:
         """The digest of a file or directory; None when there is nothing. rules_of: the directory whose ignore file
         counts. Raises HostError for a pattern that is wrong, OSError for what cannot be read."""
-        if reads.look(path) == reads.ABSENT:
+        if not self.exists(path):
             return None
-        digest = tree_digest(self.home, path, rules_of, exclude)
+        digest = tree_digest(self.home, path, rules_of, exclude, write=self.write)
         self.trees.append((path, rules_of, tuple(exclude), digest))
         return digest
 
@@ -53,13 +56,29 @@ class Inputs:
         self.secrets.append((path, purpose, made))
         return made
 
+    def record(self, seen: reads.Reads) -> dict[str, Any]:
+        """Everything that was asked, with the answers, as JSON data."""
+        return {"files": seen.files, "found": seen.found, "trees": self.trees, "secrets": self.secrets}
+
+    def holds(self, record: Mapping[str, Any]) -> bool:
+        """Whether every question of a record has the same answer now. Raises OSError, HostError."""
+        return (
+            all(reads.kind_of(path) == kind for path, kind in record["found"].items())
+            and all(reads.digest_of(path) == digest for path, digest in record["files"].items())
+            and all(self.secret(path, purpose) == digest for path, purpose, digest in record["secrets"])
+            and all(
+                tree_digest(self.home, path, rules, exclude, write=self.write) == digest
+                for path, rules, exclude, digest in record["trees"]
+            )
+        )
+
 
 def project_path(directory: str, path: str) -> str:
     """A path of the YAML as an absolute one: relative to the project's directory, `~` is the user's home."""
     return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111 strings throughout
 
 
-def tree_digest(home: Home, path: str, rules_of: str, exclude: Sequence[str]) -> str:
+def tree_digest(home: Home, path: str, rules_of: str, exclude: Sequence[str], *, write: bool) -> str:
     """The digest of a build input: names, contents, links and whether a file may be executed."""
     from envkit.host.ignore import rules_for
     from envkit.host.tree import StatCache, digest_tree
@@ -67,5 +86,4 @@ def tree_digest(home: Home, path: str, rules_of: str, exclude: Sequence[str]) ->
     rules = None
     if os.path.isdir(path) and (rules_of or exclude):
         rules = rules_for(rules_of or path, path, exclude)
-    cache = StatCache.at(home.cache, path) if os.path.isdir(home.cache) else None
-    return digest_tree(path, rules, cache, modes=False)
+    return digest_tree(path, rules, StatCache.at(home.cache, path, write=write), modes=False)

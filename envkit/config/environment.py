@@ -1,0 +1,67 @@
+"""From the command line's options to the Environment: out of the cache where it holds, compiled otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envkit.config import cache, reads
+from envkit.config.inputs import Inputs
+from envkit.config.keyed import ensure_salt, read_salt
+from envkit.config.materials import ProjectMaterials
+from envkit.spec.environment import Environment
+
+if TYPE_CHECKING:
+    from envkit.config.model import Model
+    from envkit.config.options import LoadOptions
+    from envkit.host.home import Home
+
+
+class Loaded:
+    """environment; materials: the contents of its secrets and configs; model: loaded when first asked for (a hit in the
+    cache has none); from_cache: whether it was a hit."""
+
+    def __init__(self, environment: Environment, options: LoadOptions, model: Model | None) -> None:
+        self.environment = environment
+        self.from_cache = model is None
+        self._options = options
+        self._model = model
+        self.materials = ProjectMaterials(environment, options.environ, lambda: self.model.environ)
+
+    @property
+    def model(self) -> Model:
+        """The Compose model. Raises InputError."""
+        if self._model is None:
+            from envkit.config.load import load_model
+
+            self._model = load_model(self._options)
+        return self._model
+
+
+def load_environment(
+    options: LoadOptions, home: Home, *, write_cache: bool = False, tolerant: bool = False
+) -> Loaded:
+    """The Environment of the files. Raises InputError with every problem.
+
+    write_cache: this command may write below home (apply): the salt is made, and what was compiled is kept. Without it
+    nothing is written. tolerant: missing files (secrets, build inputs, bind sources) are no errors, for commands that
+    only look or take away; the result is neither kept nor fit to be applied.
+    """
+    if write_cache:
+        ensure_salt(home)
+    salt = read_salt(home)
+    cached = salt is not None and "-" not in options.files and not tolerant
+    path = cache.entry_path(options, home) if cached else ""
+    if cached:
+        found = cache.read(path, options.environ, Inputs(home, salt, write=write_cache))
+        if found is not None:
+            return Loaded(found, options, None)
+    from envkit.config.compile import compile_environment
+    from envkit.config.load import load_model
+
+    inputs = Inputs(home, salt, write=write_cache)
+    with reads.recording() as seen:
+        model = load_model(options)
+        environment = compile_environment(model, home, inputs=inputs, tolerant=tolerant)
+    if cached and write_cache and "-" not in model.files:
+        cache.write(path, environment, options.environ, inputs, seen)
+    return Loaded(environment, options, model)
