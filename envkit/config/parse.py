@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from envkit.config import libyaml
+from envkit.config import colons, libyaml
 from envkit.config.scalars import resolve, resolve_tagged
 from envkit.config.tree import Map, Origin, Seq, clone
 from envkit.diagnostics import Diagnostics, Position
@@ -28,14 +28,21 @@ def parse(data: bytes | str, file: str, problems: Diagnostics) -> list[tuple[Any
 
     A document that cannot be understood ends the list; duplicate keys and the like are collected and parsing goes on.
     """
-    return _Builder(data, file, problems).documents()
+    found = Diagnostics()
+    documents = _Builder(data, "", file, found).documents()
+    if any(item.detail.startswith(colons.REFUSAL) for item in found) and (hidden := colons.hide(data)):
+        found = Diagnostics()
+        documents = _Builder(*hidden, file=file, problems=found).documents()
+    problems.items.extend(found)
+    return documents
 
 
 class _Builder:
-    def __init__(self, data: bytes | str, file: str, problems: Diagnostics) -> None:
+    def __init__(self, data: bytes | str, colon: str, file: str, problems: Diagnostics) -> None:
         self.file = file
         self.problems = problems
         self.data = data
+        self.colon = colon
         self.next = libyaml.CParser(data).get_event
         self.anchors: dict[str, tuple[Any, Origin]] = {}
         self.open: set[str] = set()
@@ -66,7 +73,7 @@ class _Builder:
             end = event.end_mark
             width = end.column - mark.column if end.line == mark.line else 0
             origin = Origin(self.file, line, column, width)
-            text = event.value
+            text = event.value.replace(self.colon, ":") if self.colon else event.value
             tag = event.tag
             if tag is None or tag == "!":
                 made: Any = resolve(text) if event.implicit[0] and tag is None else text

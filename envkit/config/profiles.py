@@ -79,6 +79,9 @@ def drop_unused(model: Map) -> None:
         used["secrets"].update(item.get("source", "") for item in (build or {}).get("secrets") or ())
         for hook in service.get("pre_start") or ():
             used["networks"].update(hook.get("networks") or ())
+    for image in (model.get("images") or {}).values():
+        for layer in image.get("layers") or ():
+            used["secrets"].update(layer.get("secrets") or ())
     for kind, names in used.items():
         section = model.get(kind)
         if isinstance(section, Map):
