@@ -61,6 +61,19 @@ def convert(kind: Kind, value: Any, slot: Slot) -> Any:
         return OMIT
 
 
+def capitals(kind: Kind) -> Kind:
+    """The same mapping with its keys capitalised."""
+
+    def renamed(value: Any, slot: Slot) -> Any:
+        found = kind(value, slot)
+        made = Map()
+        for key, item in found.items():
+            made.put(key.capitalize(), item, found.at.get(key))
+        return made
+
+    return renamed
+
+
 def items(kind: Kind, *, keep_empty: bool = False) -> Kind:
     """A list of kind, left out when empty."""
 
@@ -102,6 +115,8 @@ def bind(document: Map, fields: Fields, problems: Diagnostics) -> Map:
     """The canonical model of a normalised document."""
     made = Map()
     for key in sorted(document):
+        if key == "models":  # Compose's JSON has no models
+            continue
         value = document[key]
         if key in fields:
             value = convert(fields[key], value, Slot(None, "", problems).below(document, key))

@@ -21,14 +21,17 @@ class Canonical:
     def __init__(self, problems: Diagnostics, lenient: bool = False) -> None:
         self.problems = problems
         self.lenient = lenient
-        service: dict[str, Rewrite] = {
-            "build": _build, "build.additional_contexts": _key_values, "build.ssh": _ssh,
-            "build.ulimits.*": _ulimit, "build.secrets.*": _file_mount, "configs.*": _file_mount,
-            "depends_on": _depends_on, "develop.watch": _watch, "devices.*": self._each(parse_device),
-            "dns": _strings, "env_file": _env_file, "extends": _extends, "gpus": _gpus, "label_file": _strings,
-            "models": _names, "networks": _names, "ports": self._ports, "secrets.*": _file_mount,
+        container: dict[str, Rewrite] = {
+            "configs.*": _file_mount, "devices.*": self._each(parse_device), "dns": _strings, "env_file": _env_file,
+            "gpus": _gpus, "label_file": _strings, "models": _names, "networks": _names, "secrets.*": _file_mount,
             "ulimits.*": _ulimit, "volumes.*": self._each(_volume),
         }  # fmt: skip
+        service: dict[str, Rewrite] = container | {
+            "build": _build, "build.additional_contexts": _key_values, "build.ssh": _ssh,
+            "build.ulimits.*": _ulimit, "build.secrets.*": _file_mount, "depends_on": _depends_on,
+            "develop.watch": _watch, "extends": _extends, "ports": self._ports,
+        }  # fmt: skip
+        service |= {f"pre_start.*.{path}": rule for path, rule in container.items()}
         self.rules = Rules.of(
             {f"services.*.{path}": rule for path, rule in service.items()}
             | {f"{kind}.*": self._external for kind in ("volumes", "networks", "secrets", "configs")}
@@ -205,11 +208,13 @@ def _ulimit(value: object, place: Place) -> object:
 
 
 def _watch(value: object, place: Place) -> object:
-    """A rule for several paths is one rule per path."""
+    """A rule for several paths is one rule per path; `x-initialSync` is the key's name before it was standard."""
     if not isinstance(value, Seq):
         return value
     made = Seq()
     for index, rule in enumerate(value):
+        if isinstance(rule, Map) and "x-initialSync" in rule and "initial_sync" not in rule:
+            rule.put("initial_sync", rule["x-initialSync"], rule.at.get("x-initialSync"))
         paths = rule.get("path") if isinstance(rule, Map) else None
         if not isinstance(paths, Seq):
             made.add(rule, value.at[index])

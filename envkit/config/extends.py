@@ -73,5 +73,4 @@ class Extends:
             merged.drop("extends")
             services[name] = merged
             return merged
-        service.drop("extends")
         return service

@@ -5,7 +5,7 @@ Order and kinds were read off docker-compose v5.6.1's own output; they make `con
 
 from __future__ import annotations
 
-from envkit.config.bind import Fields, items, struct, table
+from envkit.config.bind import Fields, capitals, items, struct, table
 from envkit.config.kinds import (
     anything,
     command,
@@ -78,9 +78,9 @@ _WATCH = struct({
     "include": strings, "ignore": strings, "initial_sync": flag,
 }, always=("exec",))  # fmt: skip
 
-# Compose prints these with capitals: its structs have no JSON names.
-_WEIGHTS = items(struct({"path": text, "weight": count}))
-_RATES = items(struct({"path": text, "rate": size}))
+# Compose prints these keys with capitals, as its structs have no JSON names.
+_WEIGHTS = items(capitals(struct({"path": text, "weight": whole})))
+_RATES = items(capitals(struct({"path": text, "rate": size})))
 
 NETWORK: Fields = {
     "aliases": strings, "driver_opts": mapping, "gw_priority": count, "interface_name": text, "ipv4_address": text,
@@ -96,11 +96,8 @@ VOLUME: Fields = {
     "tmpfs": struct({"size": size, "mode": count}), "image": struct({"subpath": text}),
 }  # fmt: skip
 
-SERVICE: Fields = {
-    "profiles": strings, "deploy": struct(DEPLOY, always=("resources", "placement")),
-    "develop": struct({"watch": items(_WATCH)}), "restart": text, "scale": whole, "attach": tristate,
-    "container_name": text, "provider": struct({"type": text, "options": multi_options}), "external_links": strings,
-    "links": strings, "pre_start": anything, "post_start": _HOOKS, "pre_stop": _HOOKS, "annotations": mapping,
+CONTAINER: Fields = {
+    "annotations": mapping,
     "blkio_config": struct({
         "weight": count, "weight_device": _WEIGHTS, "device_read_bps": _RATES, "device_read_iops": _RATES,
         "device_write_bps": _RATES, "device_write_iops": _RATES,
@@ -111,7 +108,7 @@ SERVICE: Fields = {
     "credential_spec": struct({"config": text, "file": text, "registry": text}), "device_cgroup_rules": strings,
     "devices": items(struct({"source": text, "target": text, "permissions": text})), "dns": strings,
     "dns_opt": strings, "dns_search": strings, "domainname": text, "entrypoint": command, "environment": environment,
-    "env_file": items(struct({"path": text, "required": tristate, "format": text})), "extra_hosts": hosts,
+    "env_file": items(struct({"path": text, "required": true_by_default, "format": text})), "extra_hosts": hosts,
     "group_add": strings, "gpus": _DEVICE_REQUESTS, "hostname": text, "image": text, "init": tristate, "ipc": text,
     "isolation": text, "labels": mapping, "label_file": strings,
     "logging": struct({"driver": text, "options": mapping}), "mem_limit": size, "mem_reservation": size,
@@ -123,8 +120,18 @@ SERVICE: Fields = {
     "stop_grace_period": duration, "stop_signal": text, "storage_opt": mapping, "sysctls": mapping,
     "tmpfs": strings, "ulimits": _ULIMITS, "use_api_socket": flag, "user": text, "userns_mode": text, "uts": text,
     "volume_driver": text, "volumes": items(struct(VOLUME)), "volumes_from": strings, "working_dir": text,
-    "build": struct(BUILD), "depends_on": table(struct({"condition": text, "restart": flag, "required": tristate})),
-    "expose": strings,
+}  # fmt: skip
+
+INHERITED_BY_HOOKS = frozenset(CONTAINER) - {"volumes"}
+
+SERVICE: Fields = {
+    "profiles": strings, "deploy": struct(DEPLOY, always=("resources", "placement")),
+    "develop": struct({"watch": items(_WATCH)}), "restart": text, "scale": whole, "attach": tristate,
+    "container_name": text, "provider": struct({"type": text, "options": multi_options}), "external_links": strings,
+    "extends": struct({"file": text, "service": text}), "links": strings,
+    "pre_start": items(struct({**CONTAINER, "per_replica": flag}, always=("command", "entrypoint"))),
+    "post_start": _HOOKS, "pre_stop": _HOOKS, **CONTAINER, "build": struct(BUILD),
+    "depends_on": table(struct({"condition": text, "restart": flag, "required": tristate})), "expose": strings,
     "healthcheck": struct({
         "test": health_test, "timeout": duration, "interval": duration, "retries": whole, "start_period": duration,
         "start_interval": duration, "disable": flag,
@@ -161,5 +168,4 @@ DOCUMENT: Fields = {
     })),
     "secrets": table(struct(_FILE_OBJECT)),
     "configs": table(struct(_FILE_OBJECT)),
-    "models": table(struct({"name": text, "model": text, "context_size": count, "runtime_flags": strings})),
 }  # fmt: skip

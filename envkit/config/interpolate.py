@@ -69,6 +69,7 @@ _SERVICE: dict[str, Cast] = {
 
 CASTS: Rules[Cast] = Rules.of(
     {f"services.*.{path}": cast for path, cast in _SERVICE.items()}
+    | {f"services.*.pre_start.*.{path}": cast for path, cast in _SERVICE.items()}
     | {f"networks.*.{key}": to_bool for key in ("external", "internal", "attachable", "enable_ipv4", "enable_ipv6")}
     | {f"{kind}.*.external": to_bool for kind in ("volumes", "secrets", "configs")}
 )

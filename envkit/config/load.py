@@ -83,7 +83,7 @@ class _Loader:
     def model(self) -> Model:
         document, name = self.project()
         if self.options.normalize:
-            normalize(document, name)
+            normalize(document, name, self.merge)
         model = bind(document, DOCUMENT, self.problems)
         model.put("name", name, document.at.get("name"))
         model.setdefault("services", Map())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from envkit.config.fields import INHERITED_BY_HOOKS
+from envkit.config.merge import Merge
 from envkit.config.rules import Place, Rewrite, Rules, rewrite
 from envkit.config.scalars import go_format
-from envkit.config.tree import Map, Origin, Seq, as_map, origin_of
+from envkit.config.tree import Map, Origin, Seq, as_map, clone, origin_of
 
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
@@ -54,7 +56,7 @@ def set_defaults(document: Map) -> None:
     rewrite(document, _DEFAULTS)
 
 
-def normalize(document: Map, project: str) -> None:
+def normalize(document: Map, project: str, merge: Merge) -> None:
     """The implicit parts of a whole project, in place."""
     services = document.get("services")
     if isinstance(services, Map):
@@ -64,9 +66,10 @@ def normalize(document: Map, project: str) -> None:
                 networks = Map()
                 document["networks"] = networks
             networks.setdefault("default", None)
-        for service in services.values():
+        for name, service in services.items():
             if isinstance(service, Map):
                 _service(service)
+                _hooks(name, service, merge)
     for kind in ("networks", "volumes", "configs", "secrets"):
         section = document.get(kind)
         if isinstance(section, Map):
@@ -118,6 +121,17 @@ def _service(service: Map) -> None:
             need(item.split(":")[0], False, origin_of(others, index))
     if found:
         service.put("depends_on", found, service.at.get("depends_on"))
+
+
+def _hooks(name: str, service: Map, merge: Merge) -> None:
+    """A pre_start hook runs in a container like the service's own, but for what it says itself and for volumes."""
+    hooks = service.get("pre_start")
+    for index, hook in enumerate(hooks if isinstance(hooks, Seq) else ()):
+        base = Map()
+        for key, value in service.items():
+            if key in INHERITED_BY_HOOKS:
+                base.put(key, clone(value), service.at.get(key))
+        hooks[index] = merge.services(base, hook, f"{name}.pre_start[{index}]")
 
 
 def _names(section: Map, project: str) -> None:

@@ -20,8 +20,9 @@ class Paths:
         self.home = environ.get("HOME", "")
         service: dict[str, Rewrite] = {
             "build.context": self._context, "build.additional_contexts.*": self._context,
-            "env_file.*.path": self._path, "label_file.*": self._path, "extends.file": self._path,
+            "env_file.*.path": self._file, "label_file.*": self._file, "extends.file": self._file,
             "develop.watch.*.path": self._watched, "volumes.*": self._volume,
+            "pre_start.*.env_file.*.path": self._file, "pre_start.*.volumes.*": self._volume,
         }  # fmt: skip
         self.rules = Rules.of(
             {f"services.*.{path}": rule for path, rule in service.items()}
@@ -33,9 +34,9 @@ class Paths:
         rewrite(document, self.rules)
 
     def absolute(self, path: str) -> str:
-        """path below the directory, cleaned; an absolute one, a drive's and an empty one stay as they are."""
+        """path below the directory, cleaned; an absolute one and a drive's stay as they are."""
         path = self._expand(path)
-        if not path or path.startswith("/") or is_windows(path):
+        if path.startswith("/") or is_windows(path):
             return path
         return posixpath.normpath(posixpath.join(self.directory, path))
 
@@ -46,6 +47,9 @@ class Paths:
 
     def _path(self, value: object, _: Place) -> object:
         return self.absolute(value) if isinstance(value, str) else value
+
+    def _file(self, value: object, _: Place) -> object:
+        return self.absolute(value) if isinstance(value, str) and value else value
 
     def _context(self, value: object, _: Place) -> object:
         if not isinstance(value, str) or "://" in value or value.startswith((*_REMOTE_CONTEXTS, "service:")):

@@ -78,7 +78,7 @@ _NAMED = (
     "services.*.networks.*.link_local_ips", "services.*.profiles", "services.*.sysctls", "services.*.tmpfs",
 )  # fmt: skip
 
-TABLE: Rules[Rewrite] = Rules.of(
+_TABLE: dict[str, Rewrite] = (
     {path: _unique(_name) for path in _NAMED}
     | {
         "services.*.devices": _unique(_target), "services.*.configs": _unique(_mount("")),
@@ -87,6 +87,9 @@ TABLE: Rules[Rewrite] = Rules.of(
         "services.*.volumes": _unique(_target),
     }
 )  # fmt: skip
+TABLE: Rules[Rewrite] = Rules.of(
+    _TABLE | {path.replace("services.*.", "services.*.pre_start.*.", 1): rule for path, rule in _TABLE.items()}
+)
 
 
 def enforce(document: Map) -> None:
