@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +21,7 @@ from envkit.plan.model import Plan
 from envkit.plan.planner import make_plan
 from envkit.reconcile.apply import Outcome, apply_plan
 from envkit.spec.environment import Dependency, Environment, Resource
-from tests.support.images import busybox_image
+from tests.support.images import busybox_image, busybox_layer
 
 LOOP = ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]
 
@@ -50,6 +52,29 @@ def service(name: str, spec: Mapping[str, Any], depends: tuple[Dependency, ...] 
     wanted = [Dependency(Address("volume", key)) for key in sorted(known)]
     wanted += [Dependency(Address("network", key)) for key in full.get("networks", {})]
     return Resource(Address("service", name), full, fingerprint(full), (*wanted, *depends))
+
+
+def seeded_image(home: Home, reference: str = "seeded:test") -> str:
+    """busybox and /srv/seed: a directory with content, an owner and a mode that a new volume takes over."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, mode, content in (
+            ("srv", 0o755, None), ("srv/seed", 0o2770, None), ("srv/seed/index.html", 0o644, b"seeded\n"),
+            ("srv/seed/deep", 0o755, None), ("srv/seed/deep/file", 0o644, b"deep\n"),
+        ):  # fmt: skip
+            member = tarfile.TarInfo(path)
+            member.mode, member.uid, member.gid = mode, *((1000, 1001) if path == "srv/seed" else (0, 0))
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            member.size = len(content or b"")
+            archive.addfile(member, io.BytesIO(content or b""))
+        link = tarfile.TarInfo("var/run")
+        link.type, link.linkname = tarfile.SYMTYPE, "/run"
+        archive.addfile(link)
+    store = Store(home)
+    with store.session():
+        below = store.add_layer(io.BytesIO(busybox_layer()))
+        layer = store.add_layer(io.BytesIO(buffer.getvalue()), [below])
+        return store.add_image({"config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]}}, [below, layer], reference)
 
 
 class Stage:

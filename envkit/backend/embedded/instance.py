@@ -14,14 +14,16 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from envkit.backend.embedded import conmon
-from envkit.backend.embedded.record import Record
+from envkit.backend.embedded.record import Record, slurp
 from envkit.backend.embedded.runtime import Init, runtime_of
 from envkit.errors import ApplyError, EnvkitError, HostError
 from envkit.host import proc
 from envkit.host.cgroups import Cgroups
+from envkit.host.files import remove_tree
 from envkit.host.steps import step
 from envkit.observed.state import InstanceState
 
+_UNIFIED = "/sys/fs/cgroup/unified"
 _END = 10.0  # seconds that the kernel and conmon have to end what was killed
 UNKNOWN_EXIT = "exit code unknown"
 OOM_KILLED = "OOM-killed"
@@ -113,20 +115,15 @@ def init_of(record: Record) -> Init | None:
     return runtime_of(record.home).init(record.id)
 
 
-def _exit_code(record: Record) -> int | None:
-    try:
-        with open(record.exit_file, encoding="ascii") as file:
-            return int(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-
-
 def exit_status(record: Record) -> tuple[int | None, float]:
     """(exit code or None when unknown, time of the end or 0.0) of a dead instance."""
-    try:
-        return _exit_code(record), os.stat(record.exit_file).st_mtime
-    except FileNotFoundError:
+    text = slurp(record.exit_file)
+    if text is None or not text.strip().isdigit():
         return None, 0.0
+    try:
+        return int(text), os.stat(record.exit_file).st_mtime
+    except FileNotFoundError:
+        return int(text), 0.0
 
 
 def status(record: Record) -> Status:
@@ -276,23 +273,15 @@ def await_exits(records: Iterable[Record]) -> None:
 
 def monitor_pid(record: Record) -> int:
     """The pid that conmon wrote, 0 when there is none."""
-    try:
-        with open(record.path("conmon.pid"), encoding="ascii") as file:
-            return int(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return 0
+    text = slurp(record.path("conmon.pid"))
+    return int(text) if text and text.strip().isdigit() else 0
 
 
 def monitor_is_alive(record: Record) -> bool:
     """Whether a conmon watches this instance now (its log and exit code are safe)."""
     pid = monitor_pid(record)
-    if not proc.is_alive(pid):
-        return False
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return record.id.encode() in file.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    fields = slurp(f"/proc/{pid}/stat") if pid else None
+    return fields is not None and b"(conmon)" in fields and fields[fields.rindex(b")") + 2 :][:1] not in b"ZX"
 
 
 def kill_all(records: Iterable[Record]) -> None:
@@ -306,10 +295,34 @@ def forget(record: Record) -> None:
     runtime_of(record.home).forget(record.id)
     if record.cgroup:
         Cgroups.of(record.home).remove(record.cgroup)
+        forget_shadow(record.cgroup)
     for path in (record.exit_file, record.path("pid"), record.path("conmon.pid"), record.path("oom"),
                  record.path("persist/exit"), record.path("persist/oom")):  # fmt: skip
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
+
+
+def end_unfinished(record: Record) -> None:
+    """End what a creation that was cut off may still be doing: its conmon and runtime, and whatever they started."""
+    mark = record.id.encode()
+    hunted = []
+    for name in os.listdir("/proc"):
+        words = slurp(f"/proc/{name}/cmdline") if name.isdigit() else None
+        if words and mark in words.split(b"\0") and int(name) != os.getpid():
+            hunted.append(int(name))
+    proc.kill_and_wait(hunted, _END)
+    if record.cgroup and (members := Cgroups.of(record.home).processes(record.cgroup)):
+        proc.kill_and_wait(members, _END)
+
+
+def forget_shadow(cgroup: str) -> None:
+    """Where a hybrid host's unified hierarchy is hidden from crun (engine namespace), crun still writes at that place:
+    a plain directory with a file `cgroup.procs`, on the tmpfs below."""
+    try:
+        if os.stat(_UNIFIED).st_dev == os.stat(os.path.dirname(_UNIFIED)).st_dev:
+            remove_tree(_UNIFIED + cgroup)
+    except FileNotFoundError:
+        return
 
 
 def pause(record: Record) -> None:

@@ -87,10 +87,10 @@ def _attributes(record: Record, status: instance.Status, attempts: Mapping[str, 
 
 def small_file(record: Record, name: str) -> Mapping[str, Any]:
     """A state file of the supervisor's; {} when there is none."""
+    data = records.slurp(f"{record.directory}/{name}")
     try:
-        with open(f"{record.directory}/{name}", "rb") as file:
-            value = json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        value = json.loads(data or b"null")
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 

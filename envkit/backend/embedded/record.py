@@ -107,6 +107,23 @@ _STORED = tuple(item.name for item in fields(Record) if item.name not in ("home"
 _REQUIRED = ("environment", "service", "replica", "id", "name", "spec", "fingerprint")
 
 
+def slurp(path: str) -> bytes | None:
+    """A small file's content, None when it is absent; at half of open()'s price, which counts for hundreds of them."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        data = os.read(descriptor, 65536)
+        while len(data) % 65536 == 0 and (more := os.read(descriptor, 65536)):
+            data += more
+        return data
+    except ProcessLookupError:  # a file of /proc whose process has just ended
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def directory_of(home: Home, environment: str, service: str, replica: int) -> str:
     return os.path.join(home.instances(environment), f"{service}.{replica}")
 
@@ -132,10 +149,8 @@ def _damaged(home: Home, directory: str) -> Record:
 
 def load(home: Home, directory: str) -> Record | None:
     """The record in directory, None when there is none; an incomplete stand-in for one that cannot be read."""
-    try:
-        with open(f"{directory}/record.json", "rb") as file:
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
+    data = slurp(f"{directory}/record.json")
+    if data is None:
         return None
     try:
         value = json.loads(data)

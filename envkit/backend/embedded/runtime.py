@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
+from envkit.backend.embedded.record import slurp
 from envkit.errors import UnsupportedError
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
@@ -46,10 +47,12 @@ class Runtime:
     def init(self, container: str) -> Init | None:
         """What the runtime recorded of a container's init; None when it knows no such container."""
         name = "status" if self.name == "crun" else "state.json"
+        data = slurp(f"{self.root}/{container}/{name}")
         try:
-            with open(f"{self.root}/{container}/{name}", "rb") as file:
-                value = json.loads(file.read())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            value = json.loads(data or b"null")
+        except ValueError:
+            return None
+        if not isinstance(value, dict):
             return None
         if self.name == "crun":
             return Init(int(value["pid"]), int(value["process-start-time"]), str(value.get("created", "")))

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded import teardown
+from envkit.backend.embedded.instance import forget_shadow
 from envkit.backend.embedded.rootfs import run_directory
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.errors import ConflictError
@@ -68,6 +69,7 @@ def _end_strangers(home: Home, environment: str, known: set[str]) -> None:
             proc.kill_and_wait([(init.pid, init.start)], _END)
         runtime.forget(identity)
         Cgroups.of(home).remove(Cgroups.of(home).path_for(environment, identity))
+        forget_shadow(Cgroups.of(home).path_for(environment, identity))
 
 
 def end_supervisor(home: Home, environment: str) -> None:
@@ -97,6 +99,9 @@ def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
     teardown.unmount_below([run_directory(home, environment)], mounted)
     remove_tree(run_directory(home, environment))
     Cgroups.of(home).remove_environment(environment)
+    group = os.path.dirname(Cgroups.of(home).path_for(environment, "x"))
+    if group.strip("/"):
+        forget_shadow(group)
     for name in _OWN:
         remove_tree(os.path.join(home.environment(environment), name))
     with suppress(FileNotFoundError):

@@ -55,6 +55,9 @@ def remove(home: Home, records: Sequence[Record], mounted: set[str] | None = Non
 
     if not records:
         return
+    for record in records:
+        if not record.complete:
+            instance.end_unfinished(record)
     await_monitors(records)
     step("instance.detach")
     wiring.detach(home, records)
