@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
-def execute(home: Home, environment: str, request: ExecRequest) -> int:
+def exec_in(home: Home, environment: str, request: ExecRequest) -> int:
     """Run the request with the caller's stdin, stdout and stderr; returns the exit code (128 + N after signal N).
 
     127: there is no such program, 126: it cannot be run; the runtime's message is on stderr then. Raises NotFoundError

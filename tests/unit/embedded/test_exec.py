@@ -26,7 +26,7 @@ WEB = Address("service", "web")
 
 def run(home: Home, *argv: str, **options: object) -> int:
     request = ExecRequest(WEB, argv, **{"stdin": False, **options})  # type: ignore[arg-type]
-    return executing.execute(home, "shop", request)
+    return executing.exec_in(home, "shop", request)
 
 
 def output(home: Home, *argv: str, stdin: bytes | None = None, **options: object) -> str:
@@ -188,9 +188,9 @@ def test_the_terminal_is_restored_after_a_signal(tmp_path: Path) -> None:
         script = (
             "import sys, subprocess, os\n"
             "from envkit.host.home import Home\nfrom envkit.address import Address\n"
-            "from envkit.backend.base import ExecRequest\nfrom envkit.backend.embedded.exec import execute\n"
+            "from envkit.backend.base import ExecRequest\nfrom envkit.backend.embedded.exec import exec_in\n"
             "request = ExecRequest(Address('service', 'web'), ('sleep', '100'), tty=True)\n"
-            "code = execute(Home(sys.argv[1]), 'shop', request)\n"
+            "code = exec_in(Home(sys.argv[1]), 'shop', request)\n"
             "subprocess.run(['stty'])\nprint('code', code)\n"
         )
         pid, master = pty.fork()
