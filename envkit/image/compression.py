@@ -5,6 +5,7 @@ Sources: RFC 1952 (gzip), RFC 8878 (zstd). zlib does gzip; zstd needs the module
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,7 @@ def _zstd_program(file: IO[bytes]) -> Iterator[Source]:
             "install Debian's zstd package, or pip install zstandard",
         )  # fmt: skip
     command = [program, "-dc", "--memory=128MB"]
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # Python's buffer is ahead of the descriptor that the program gets
     with subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout and child.stderr
         try:
