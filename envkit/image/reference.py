@@ -64,6 +64,8 @@ class Reference(NamedTuple):
 
 def parse(text: str) -> Reference:
     """The reference that text means. Raises InvalidReferenceError."""
+    if is_digest(text):
+        raise InvalidReferenceError(text, "this is a digest", f"name the image that it belongs to: NAME@{text[:13]}…")
     rest, _, digest = text.partition("@")
     if digest or text.endswith("@"):
         _check_digest(text, digest)

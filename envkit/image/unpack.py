@@ -225,6 +225,7 @@ class _Unpacker:
         parent = self._parent(above)
         try:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+            os.utime(hidden, ns=(0, 0), dir_fd=parent)
         except FileExistsError:
             # A whiteout is about the layers below; what this layer has of that name stays.
             if stat.S_ISDIR(os.stat(hidden, dir_fd=parent, follow_symlinks=False).st_mode):
