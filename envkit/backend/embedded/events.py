@@ -53,7 +53,7 @@ def _now() -> str:
     return f"{seconds}.{moment % 1_000_000_000:09d}Z"
 
 
-def events(directory: str, since: float | None = None, *, follow: bool = False) -> Iterator[dict[str, str]]:
+def events(directory: str, since: float | None = None, follow: bool = False) -> Iterator[dict[str, str]]:
     """The recorded events from `since` (seconds since the epoch) on; with follow also the coming ones, until the
     environment is gone."""
     first = "" if since is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since)) + f"{since % 1:.9f}Z"[1:]

@@ -248,6 +248,21 @@ class Services:
     def _start(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
         again = [job.record for job in jobs if not job.fresh and job.record is not None]
         instance.stop_all(again)
+        self.make_ready(jobs, report)
+
+        def run(job: Job) -> None:
+            self._guarded(job, self._launch)
+            if not job.is_open:
+                self._undo(job)
+            report(job)
+
+        parallel.each([job for job in jobs if job.is_open], run, WINDOW)
+
+    def make_ready(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
+        """Everything but the processes: records, networks, roots, volumes, bundles, published ports.
+
+        What fails is undone and reported. `run` makes its one-offs ready with this, too.
+        """
         for job in jobs:
             if job.fresh and job.record is not None:
                 job.record.complete = False
@@ -261,14 +276,6 @@ class Services:
                 self._undo(job)
                 report(job)
         self.wires.publish([job.record for job in jobs if job.is_open and job.record is not None])
-
-        def run(job: Job) -> None:
-            self._guarded(job, self._launch)
-            if not job.is_open:
-                self._undo(job)
-            report(job)
-
-        parallel.each([job for job in jobs if job.is_open], run, WINDOW)
 
     def _attach(self, jobs: Sequence[Job]) -> None:
         rows = [job.record for job in jobs if job.is_open and job.record is not None]
@@ -305,7 +312,6 @@ class Services:
         config = bundle.encode(spec, picture.config, facts)
         write_atomic(record.path("config.json"), json.dumps(config).encode(), 0o600, durable=False)
         record.desired = "running"
-        record.save(durable=False)
 
     def _launch(self, job: Job) -> None:
         record = job.record
