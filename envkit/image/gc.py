@@ -15,6 +15,7 @@ from envkit.errors import ImageError, NotFoundError
 from envkit.host import files
 from envkit.host.steps import step
 from envkit.image.manifest import LayerInfo, decode_config, decode_manifest, layer_infos
+from envkit.image.memory import Memory
 from envkit.image.store import Store
 
 InUse = Iterable[str] | Callable[[], Iterable[str]]
@@ -29,18 +30,22 @@ class Report(NamedTuple):
 
 def collect(
     store: Store, *, in_use: InUse = (), dry_run: bool = False, unused_images: bool = False,
-    cached: Iterable[LayerInfo] = (),
+    cached: Iterable[LayerInfo] | None = None,
 ) -> Report:  # fmt: skip
     """Remove blobs and trees that no root reaches, and what killed processes left.
 
     in_use: manifest digests that something runs (a callable is asked once nobody can add any more). unused_images: the
-    names of images that nothing runs go as well. cached: what the build cache remembers; only the blobs of these stay,
-    since a tree is made from its blob. dry_run: only say what would go. Raises ConflictError when the store is being
-    worked on.
+    names of images that nothing runs go as well, and layers that only the build cache remembers. cached: those layers,
+    when not the builder's; only their blobs stay, since a tree is made from its blob. dry_run: only say what would go.
+    Raises ConflictError when the store is being worked on.
     """
     if not os.path.isdir(store.root):
         return Report((), 0)
     with store.session(exclusive=True):
+        if unused_images:
+            cached = ()
+        elif cached is None:
+            cached = Memory(store.home, store).layers()
         return _Sweep(store, set(in_use() if callable(in_use) else in_use), dry_run).run(unused_images, cached)
 
 

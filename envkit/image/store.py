@@ -64,6 +64,7 @@ class Store:
     """The store of one installation. Safe for any number of processes and threads at once."""
 
     def __init__(self, home: Home, ids: IdMap | None = None, limits: Limits = DEFAULT) -> None:
+        self.home = home
         self.root = home.images
         self.limits = limits
         self._ids = ids

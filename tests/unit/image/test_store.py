@@ -163,7 +163,8 @@ def test_whiteouts_and_what_the_same_layer_has(store: Store) -> None:
     base = store.add_layer(layer(Entry("d", DIRECTORY), Entry("d/old"), Entry("f")))
     made = store.add_layer(
         layer(
-            Entry(".wh.d"), Entry("d", DIRECTORY, mode=0o755), Entry("d/new"), Entry("f"), Entry(".wh.f"), Entry(".wh.g")
+            Entry(".wh.d"), Entry("d", DIRECTORY, mode=0o755), Entry("d/new"), Entry("f"), Entry(".wh.f"),
+            Entry(".wh.g"),
         ),
         [base],
     )  # fmt: skip
@@ -285,8 +286,9 @@ def damaged(store: Store, reference: str, change: Any) -> str:
     "change",
     [
         lambda config: config.pop("rootfs"), lambda config: config.update(rootfs=[]),
-        lambda config: config.update(history=5), lambda config: config.update(history=[1]), lambda config: config["rootfs"]["diff_ids"].pop(),
-        lambda config: config["rootfs"].update(diff_ids=["../../x"] * 2), lambda config: config.update(config=[1]),
+        lambda config: config.update(history=5), lambda config: config.update(history=[1]),
+        lambda config: config["rootfs"]["diff_ids"].pop(), lambda config: config.update(config=[1]),
+        lambda config: config["rootfs"].update(diff_ids=["../../x"] * 2),
     ],
 )  # fmt: skip
 def test_a_malformed_configuration_is_refused(store: Store, reference: str, change: Any) -> None:
