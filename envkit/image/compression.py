@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import IO, Any
@@ -25,6 +25,15 @@ def detect(start: bytes) -> str:
     return next((name for magic, name in _MAGIC if start.startswith(magic)), "none")
 
 
+def gzipped(chunks: Iterable[bytes], level: int = 6) -> Iterator[bytes]:
+    """chunks as one gzip member without a name or a time: the same bytes for the same content and zlib."""
+    engine = zlib.compressobj(level, zlib.DEFLATED, 31)
+    for chunk in chunks:
+        if data := engine.compress(chunk):
+            yield data
+    yield engine.flush()
+
+
 @contextmanager
 def decompressed(file: IO[bytes], limits: Limits = DEFAULT) -> Iterator[Source]:
     """A reader of what file (seekable, at its start) unfolds to. Raises ImageError from read() on damage or a bomb."""
@@ -37,8 +46,13 @@ def decompressed(file: IO[bytes], limits: Limits = DEFAULT) -> Iterator[Source]:
     elif kind == "zstd":
         with _zstd(file) as reader:
             yield _Guard(reader, file, limits)
-    elif kind in ("bzip2", "xz"):
-        yield _Guard(_pythonic(kind, file), file, limits)
+    elif kind == "bzip2":
+        import bz2
+
+        yield _Guard(bz2.BZ2File(file), file, limits)
+    elif kind == "xz":
+        with _xz(file) as reader:
+            yield _Guard(reader, file, limits)
 
 
 class _Guard:
@@ -87,14 +101,14 @@ class _Gunzip:
                 return data
 
 
-def _pythonic(kind: str, file: IO[bytes]) -> Source:
-    if kind == "bzip2":
-        import bz2
-
-        return bz2.BZ2File(file)
+@contextmanager
+def _xz(file: IO[bytes]) -> Iterator[Source]:
     import lzma
 
-    return lzma.LZMAFile(file)
+    try:
+        yield lzma.LZMAFile(file)
+    except lzma.LZMAError as error:
+        raise ImageError("a compressed layer is damaged", str(error)) from error
 
 
 @contextmanager
