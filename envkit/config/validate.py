@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from envkit.config.suggest import did_you_mean
 from envkit.diagnostics import Diagnostic, Position, Severity
 from envkit.resources import schema_text
 
@@ -124,11 +125,10 @@ class _Walker:
         known: Schema = schema.get("properties", {})
         patterns: Schema = schema.get("patternProperties", {})
         rest = schema.get("additionalProperties", True)
-        for name in schema.get("required", ()):
-            if name not in value:
-                self._missing([name], path)
+        missing = [[name] for name in schema.get("required", ()) if name not in value]
         if "anyOf" in schema and not any(name in value for option in schema["anyOf"] for name in option["required"]):
-            self._missing([name for option in schema["anyOf"] for name in option["required"]], path)
+            missing.append([name for option in schema["anyOf"] for name in option["required"]])
+        meant: set[str] = set()
         for name, item in value.items():
             below = f"{path}.{name}" if path else name
             if name in known:
@@ -140,9 +140,12 @@ class _Walker:
                     break
             else:
                 if rest is False:
-                    self._unknown(name, schema, path, below)
+                    meant.add(self._unknown(name, schema, path, below))
                 elif rest is not True:
                     self.node(item, rest, below)
+        for names in missing:
+            if not meant.intersection(names):  # a misspelt key is one mistake, not two
+                self._missing(names, path)
 
     def _list(self, value: list[Any], schema: Schema, path: str) -> None:
         if each := schema.get("items"):
@@ -164,10 +167,9 @@ class _Walker:
 
     def _text(self, value: str, schema: Schema, path: str) -> None:
         if (pattern := schema.get("pattern")) and not _pattern(pattern).search(value):
-            self._report(
-                "invalid-value", "A value is not valid", f"{path} is {value!r}, which {pattern_words(pattern)}", path,
-                _example_hint(schema),
-            )  # fmt: skip
+            words = schema.get("patternErrorMessage") or f"must match {pattern}"
+            self._report("invalid-value", "A value is not valid", f"{path} is {value!r}; it {words}", path,
+                         _example_hint(schema))  # fmt: skip
         elif "format" in schema and (form := _FORMATS.get(schema["format"])) and "$" not in value:
             matches, what, hint = form
             if not matches(value):
@@ -181,7 +183,9 @@ class _Walker:
 
     def _wrong_type(self, value: Any, wanted: str | list[str], schema: Schema, path: str) -> None:
         names = [wanted] if isinstance(wanted, str) else list(wanted)
-        words = [_WORDS[name] for name in names if name != "null" or len(names) == 1]
+        # Beside a number or a flag, text is there for `${VARIABLE}` only.
+        hidden = {"null", "string"} if {"boolean", "integer", "number"} & {*names} else {"null"}
+        words = [_WORDS[name] for name in names if name not in hidden or len(names) == 1]
         expected = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
         where = path or "the document"
         if value is None:
@@ -211,19 +215,22 @@ class _Walker:
             hint = f"add one of them, like `{names[0]}:`"
         self._report("missing-key", "A key is missing", detail, path, hint, key=True)
 
-    def _unknown(self, name: str, schema: Schema, path: str, below: str) -> None:
+    def _unknown(self, name: str, schema: Schema, path: str, below: str) -> str:
+        """Report a key that is not known; the key that was meant, "" when none is near."""
         known = list(schema.get("properties", ()))
         patterns = [item for item in schema.get("patternProperties", ()) if item != "^x-"]
         where = path or "the document"
         if not known and patterns:
-            self._report("invalid-name", "A name is not valid", f"{name!r} below {where} {pattern_words(patterns[0])}",
+            self._report("invalid-name", "A name is not valid", f"{name!r} below {where} {_NAMES[patterns[0]]}",
                          below, "", key=True)  # fmt: skip
-            return
+            return ""
         hint = did_you_mean(name, known)
+        meant = hint.split('"')[1] if hint else ""
         if not hint and known and len(known) <= 12:
             hint = f"the keys here are {', '.join(sorted(known))}"
         hint = hint or "see `envkit schema` for the keys here; keys of your own begin with x-"
         self._report("unknown-key", "A key is not known", f"{where} has no key {name!r}", below, hint, key=True)
+        return meant
 
     def _place(self, path: str, key: bool = False) -> Position | None:
         find: Callable[[str], Position | None] = getattr(self.origins, "key", self.origins.get) if key else (
@@ -243,15 +250,6 @@ class _Walker:
         self.found.append(Diagnostic(Severity.ERROR, code, summary, detail, self._place(path, key), hint, related))
 
 
-def did_you_mean(word: str, choices: list[str]) -> str:
-    """`did you mean "X"?` for the closest choice, "" when none is close."""
-    import difflib
-
-    folded = {item.lower().replace("-", "_"): item for item in choices}
-    close = difflib.get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=0.7)
-    return f'did you mean "{folded[close[0]]}"?' if close else ""
-
-
 def _describe(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
@@ -265,18 +263,10 @@ def _example_hint(schema: Schema) -> str:
     return f"for example: {json.dumps(examples[0], ensure_ascii=False)}" if examples else ""
 
 
-_PATTERN_WORDS = {
+_NAMES = {
     r"^[a-zA-Z0-9._-]+$": "may only have letters, digits, `.`, `_` and `-`",
     r"^[a-z]+$": "may only have lower-case letters",
     r"^[a-z0-9]+([._-][a-z0-9]+)*$": "may only have lower-case letters and digits, with `.`, `_` or `-` between them",
-    r"^(/|\$|~)": "must be an absolute path, beginning with `/`",
-    r"[a-zA-Z0-9][a-zA-Z0-9_.-]+": "must have two or more letters, digits, `_`, `.` or `-`, beginning with a letter or "
-    "digit",
-    r"^(0?[0-7]{3,4}|.*\$.*)$": "must be an octal number, like 0644",
-    r"^([0-9a-f]{64}|.*\$.*)$": "must have 64 hex digits",
+    r"^[/$]": "must be an absolute path, beginning with `/`",
 }
-
-
-def pattern_words(pattern: str) -> str:
-    """What a pattern asks for, in words that follow "X …"."""
-    return _PATTERN_WORDS.get(pattern, f"does not match {pattern}")
+"""What the pattern of a name asks for, in words that follow "X …"."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from envkit.spec.vocabulary import (
     Command,
+    Distinct,
     FileReferences,
     Flag,
     Keywords,
@@ -67,7 +68,7 @@ class Process(Section):
     annotations: MapOrSet | None = key("OCI annotations of the container.")
     working_dir: str | None = key("The directory that the process starts in.", "/srv/app")
     user: str | None = key("USER, USER:GROUP, by name or number as the image knows them.", "app", "1000:1000")
-    group_add: Annotated[list[str | float], Keywords(uniqueItems=True)] | None = key("Further groups.", ["audio"])
+    group_add: Annotated[list[str | float], Distinct()] | None = key("Further groups.", ["audio"])
     hostname: str | None = key("The name of the host as the container sees it.", "web")
     domainname: str | None = key("The NIS domain name.")
     init: Flag | None = key("Run a small init as PID 1 that reaps children and passes signals on.")
@@ -78,6 +79,7 @@ class Process(Section):
     pull_policy: Annotated[
         str,
         Field(pattern=r"^(always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+)$"),
+        Keywords(patternErrorMessage="must be always, missing, never, build, refresh, daily, weekly or every_12h"),
     ] | None = key("When to fetch the image.", "missing", "always", "never", "daily", "every_12h")  # fmt: skip
     pull_refresh_after: str | None = key("The age from which `pull_policy: refresh` fetches again.", "24h")
     runtime: str | None = key("Another OCI runtime than the backend's.", "runc")
@@ -132,7 +134,7 @@ class Device(Section):
 class Files(Section):
     """What the process sees of files."""
 
-    volumes: Annotated[list[str | Mount], Keywords(uniqueItems=True)] | None = key(
+    volumes: Annotated[list[str | Mount], Distinct()] | None = key(
         "Mounts: SOURCE:TARGET[:OPTIONS], or the long form. A source that begins with `.`, `/` or `~` is a host path, "
         "any other a key below `volumes:`.", ["data:/var/lib/postgresql/data", "./conf:/etc/app:ro"],
     )  # fmt: skip

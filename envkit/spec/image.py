@@ -15,7 +15,13 @@ from envkit.spec.vocabulary import AbsolutePath, Keywords, MapOrSet, Mode, Secti
 ImagePath = AbsolutePath
 Owner = str | int
 Command = str | Texts
-Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|.*\$.*)$")]
+Digest = Annotated[
+    str, Field(pattern=r"^([0-9a-f]{64}|.*\$.*)$"), Keywords(patternErrorMessage="must have 64 hex digits")
+]
+UserName = Annotated[
+    str, Field(pattern=r"^([a-z_][a-z0-9_-]{0,30}|.*\$.*)$"),
+    Keywords(patternErrorMessage="must have lower-case letters, digits, `_` and `-`, beginning with a letter"),
+]  # fmt: skip
 
 
 class DebianBase(Section):
@@ -137,7 +143,7 @@ class UserEntry(Section):
     """A user, and a group for it."""
 
     extensible: ClassVar[bool] = False
-    name: Annotated[str, Field(pattern=r"^([a-z_][a-z0-9_-]{0,30}|.*\$.*)$")] = key("Its name.", "app", required=True)
+    name: UserName = key("Its name.", "app", required=True)
     uid: Annotated[int, Field(ge=0, le=4294967294)] | None = key("Its number; the next free one when absent.", 1000)
     gid: Annotated[int, Field(ge=0, le=4294967294)] | None = key("Its group's number; the uid when absent.", 1000)
     group: str | None = key("Its group's name; its own when absent.", "app")

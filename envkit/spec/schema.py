@@ -115,13 +115,16 @@ def choice(options: list[Schema], kinds: list[str] | tuple[str, ...]) -> Schema:
     for option in options:
         for name, item in option["properties"].items():
             offered.setdefault(name, {"description": item.get("description", "")})
-    chain: Schema = {"anyOf": [{"required": [kind]} for kind in kinds]}
+    described = {name: {"description": item.get("description", "")} for name, item in offered.items()}
+    chain: Schema = {
+        "anyOf": [{"required": [kind]} for kind in kinds], "properties": described, "additionalProperties": False,
+    }  # fmt: skip
     for kind, option in reversed(by_kind.items()):
         branch = {name: value for name, value in option.items() if name != "type"}
         chain = {"if": {"required": [kind]}, "then": branch, "else": chain}
     return {
         "type": "object",
-        "properties": {name: {"description": item.get("description", "")} for name, item in offered.items()},
+        "properties": described,
         **chain,
     }
 

@@ -10,7 +10,7 @@ from envkit.spec.build import Build
 from envkit.spec.container import Files, ModelEntries, Process
 from envkit.spec.deploy import Deploy, Develop, Hook
 from envkit.spec.isolation import Bounds, Connectivity, Privileges
-from envkit.spec.vocabulary import Duration, Flag, Keywords, Name, Number, Section, Set, Texts, Whole, key
+from envkit.spec.vocabulary import Distinct, Duration, Flag, Keywords, Name, Number, Section, Set, Texts, Whole, key
 
 
 class Container(Process, Files, Connectivity, Privileges, Bounds):
@@ -60,11 +60,11 @@ class Workload(Section):
         "Services to start first.", {"db": {"condition": "service_healthy"}}
     )
     healthcheck: Healthcheck | None = key("How to tell that the service works.")
-    ports: Annotated[list[float | str | Port], Keywords(uniqueItems=True)] | None = key(
+    ports: Annotated[list[float | str | Port], Distinct()] | None = key(
         "Ports to publish, [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL]. Without an address an envkit.yaml publishes on "
         "127.0.0.1, a compose.yaml on every address.", ["8080:80"],
     )  # fmt: skip
-    expose: Annotated[list[str | float], Keywords(uniqueItems=True)] | None = key(
+    expose: Annotated[list[str | float], Distinct()] | None = key(
         "Ports that it listens on; nothing is published.", ["5432"]
     )
     stdin_open: Flag | None = key("Keep standard input open.", default=False)
@@ -88,10 +88,16 @@ class PreStartHook(Container):
     per_replica: Flag | None = key("Run it once for each instance.", default=False)
 
 
+ContainerName = Annotated[
+    str, Field(pattern=r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"),
+    Keywords(patternErrorMessage="must have two or more letters, digits, `_`, `.` or `-`, beginning with a letter"),
+]  # fmt: skip
+
+
 class Service(Container, Workload):
     """One service: any number of equal containers."""
 
-    container_name: Annotated[str, Field(pattern=r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")] | None = key(
+    container_name: ContainerName | None = key(
         "A name of its own for the only container.", "shop-db"
     )
     scale: Whole | None = key("The number of instances.", 2, default=1)
@@ -115,7 +121,7 @@ Allowance = Literal["runtime-socket", "host-path", "suid-mounts"]
 class EnvironmentService(Service):
     """A service of an envkit.yaml."""
 
-    allow: Annotated[list[Allowance], Keywords(uniqueItems=True)] | None = key(
+    allow: Annotated[list[Allowance], Distinct()] | None = key(
         "What the hardened defaults would refuse: runtime-socket mounts a container runtime's socket, host-path a "
         "sensitive directory of the host, suid-mounts set-user-ID programs and devices on its mounts.",
         ["runtime-socket"],

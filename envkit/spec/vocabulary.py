@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 NAME_PATTERN = r"^[a-zA-Z0-9._-]+$"
 
@@ -23,6 +23,16 @@ class Keywords:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(core), **self.keywords}
+
+
+class Distinct(Keywords):
+    """An annotation of lists: no entry is written twice."""
+
+    def __init__(self) -> None:
+        super().__init__(uniqueItems=True)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(_distinct, handler(source))
 
 
 class Section(BaseModel):
@@ -101,15 +111,20 @@ Duration = Annotated[str, Keywords(format="duration")]
 Size = float | Annotated[str, Keywords(format="bytes")]
 SizeText = Annotated[str, Keywords(format="bytes")]
 Texts = list[str]
-Set = Annotated[list[str], AfterValidator(_distinct), Keywords(uniqueItems=True)]
+Set = Annotated[list[str], Distinct()]
 TextOrSet = str | Set
 TextOrTexts = str | Texts
 MapOrSet = dict[str, Scalar] | Set
 Options = dict[str, str | float]
 Command = str | Texts | None
 ExtraHosts = dict[str, str | Texts] | Set
-AbsolutePath = Annotated[str, Field(pattern=r"^(/|\$|~)"), Keywords(format="absolute-path")]
-Mode = int | Annotated[str, Field(pattern=r"^(0?[0-7]{3,4}|.*\$.*)$")]
+AbsolutePath = Annotated[
+    str, Field(pattern=r"^[/$]"), Keywords(patternErrorMessage="must be an absolute path, beginning with `/`")
+]
+Mode = int | Annotated[
+    str, Field(pattern=r"^(0?[0-7]{3,4}|.*\$.*)$"),
+    Keywords(patternErrorMessage="must be an octal number, like 0644"),
+]  # fmt: skip
 
 
 class FileReference(Section):
