@@ -86,7 +86,7 @@ class Loop:
         return max(0.0, self._timers[0][0] - self.now()) if self._timers else -1
 
     def spawn(
-        self, argv: Sequence[str], ended: Callable[[int], None], *, output: int | None = None,
+        self, argv: list[str], ended: Callable[[int], None], *, output: int | None = None,
         inherit: Sequence[int] = (),
     ) -> int:  # fmt: skip
         """Start a program; ended(exit code, negative for a signal) is called when it has ended. Returns its pid.

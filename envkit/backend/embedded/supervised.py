@@ -170,6 +170,8 @@ class Supervised:
             elif self.attempts.attempts:
                 self._event("give-up", f"{self.attempts.attempts} restarts have not helped")
         self._save_attempts()
+        if record.oneoff and os.path.exists(record.path("remove-when-ended")):
+            self.loop.spawn(self.supervisor.command("discard", self.directory), lambda _: None)
         self._resume_restart(record)
 
     def _resume_restart(self, record: records.Record) -> None:

@@ -63,7 +63,11 @@ def ensure_running(home: Home, environment: str) -> None:
 def _reap() -> None:
     """Earlier supervisors of this (long) process that have ended."""
     for pid in list(_spawned):
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # another's child: we were forked since, or it has been reaped
+            ended = True
+        if ended:
             _spawned.remove(pid)
 
 
@@ -210,12 +214,17 @@ class Supervisor:
 
 def main() -> NoReturn:
     """`run HOME ENVIRONMENT`: be the supervisor. `revive HOME DIRECTORY`: start one instance again; exit code 0 done,
-    1 failed, 3 not wanted any more, 4 it runs already."""
+    1 failed, 3 not wanted any more, 4 it runs already. `discard HOME DIRECTORY`: remove a one-off that has ended."""
     verb, root, what = sys.argv[1:4]
     if verb == "revive":
         from envkit.backend.embedded.revive import revive
 
         sys.exit(revive(Home(root), what))
+    if verb == "discard":
+        from envkit.backend.embedded.run import discard
+
+        discard(Home(root), what)
+        sys.exit(0)
     os.chdir("/")
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
