@@ -10,11 +10,14 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from envkit.errors import ImageError, UnsupportedError
 from envkit.image.limits import DEFAULT, Limits
 from envkit.image.tar import Source
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _CHUNK = 1 << 18
 _MAGIC = ((b"\x1f\x8b\x08", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
@@ -43,29 +46,35 @@ def decompressed(file: IO[bytes], limits: Limits = DEFAULT) -> Iterator[Source]:
         yield file
     elif kind == "gzip":
         yield _Guard(_Gunzip(file), file, limits)
-    elif kind == "zstd":
-        with _zstd(file) as reader:
-            yield _Guard(reader, file, limits)
     elif kind == "bzip2":
         import bz2
 
-        yield _Guard(bz2.BZ2File(file), file, limits)
-    elif kind == "xz":
-        with _xz(file) as reader:
+        with bz2.BZ2File(file) as reader:
             yield _Guard(reader, file, limits)
+    elif kind == "xz":
+        import lzma
+
+        with lzma.LZMAFile(file) as reader:
+            yield _Guard(reader, file, limits, lzma.LZMAError)
+    else:
+        with _zstd(file) as (source, error):
+            yield _Guard(source, file, limits, error)
 
 
 class _Guard:
     """Counts what comes out, and compares it with what went in."""
 
-    def __init__(self, source: Source, file: IO[bytes], limits: Limits) -> None:
+    def __init__(
+        self, source: Source, file: IO[bytes], limits: Limits, error: type[Exception] = zlib.error
+    ) -> None:  # fmt: skip
         self._source, self._file, self._limits = source, file, limits
+        self._errors = (EOFError, OSError, error)
         self._total = 0
 
     def read(self, size: int, /) -> bytes:
         try:
             data = self._source.read(size)
-        except (EOFError, OSError, zlib.error) as error:
+        except self._errors as error:
             raise ImageError("a compressed layer is damaged", str(error)) from error
         self._total += len(data)
         if self._total > self._limits.ratio_floor:
@@ -102,65 +111,47 @@ class _Gunzip:
 
 
 @contextmanager
-def _xz(file: IO[bytes]) -> Iterator[Source]:
-    import lzma
-
-    try:
-        yield lzma.LZMAFile(file)
-    except lzma.LZMAError as error:
-        raise ImageError("a compressed layer is damaged", str(error)) from error
-
-
-@contextmanager
-def _zstd(file: IO[bytes]) -> Iterator[Source]:
-    try:
-        zstandard: Any = import_module("zstandard")
-    except ImportError:
-        with _zstd_program(file) as reader:
-            yield reader
-        return
-    try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file, read_across_frames=True) as reader:
-            yield reader
-    except zstandard.ZstdError as error:
-        raise ImageError("a compressed layer is damaged", str(error)) from error
-
-
-@contextmanager
-def _zstd_program(file: IO[bytes]) -> Iterator[Source]:
+def _zstd(file: IO[bytes]) -> Iterator[tuple[Source, type[Exception]]]:
+    """A reader, and what it raises on damage. The program first: the module takes a cut-off stream for a whole one."""
     import subprocess
 
     from envkit.host.process import find
 
     program = find("zstd")
     if program is None:
-        raise UnsupportedError(
-            "a layer is compressed with zstd, which nothing here can read", "neither the program nor the module exists",
-            "install Debian's zstd package, or pip install zstandard",
-        )  # fmt: skip
+        module = _zstd_module()
+        with module.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file, read_across_frames=True) as reader:
+            yield reader, module.ZstdError
+        return
     command = [program, "-dc", "--memory=128MB"]
     os.lseek(file.fileno(), 0, os.SEEK_SET)  # Python's buffer is ahead of the descriptor that the program gets
     with subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        assert child.stdout and child.stderr
         try:
-            yield _Checked(child)
+            yield _Checked(child), OSError
         finally:
             if child.poll() is None:
                 child.kill()
 
 
+def _zstd_module() -> Any:
+    try:
+        return import_module("zstandard")
+    except ImportError:
+        raise UnsupportedError(
+            "a layer is compressed with zstd, which nothing here can read", "neither the program nor the module exists",
+            "install Debian's zstd package, or pip install zstandard",
+        ) from None  # fmt: skip
+
+
 class _Checked:
     """The output of a program, whose failure is an error at the end of it."""
 
-    def __init__(self, child: object) -> None:
-        self._child = child
+    def __init__(self, child: Popen[bytes]) -> None:
+        assert child.stdout and child.stderr
+        self._child, self._output, self._errors = child, child.stdout, child.stderr
 
     def read(self, size: int, /) -> bytes:
-        import subprocess
-
-        child = self._child
-        assert isinstance(child, subprocess.Popen) and child.stdout and child.stderr
-        data: bytes = child.stdout.read(size)
-        if not data and size and child.wait():
-            raise OSError(child.stderr.read(2000).decode(errors="replace").strip())
+        data = self._output.read(size)
+        if not data and size and self._child.wait():
+            raise OSError(self._errors.read(2000).decode(errors="replace").strip())
         return data

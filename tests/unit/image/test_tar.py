@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -197,6 +198,7 @@ def test_a_zstd_bomb_is_refused(tmp_path: Path) -> None:
 def test_zstd_without_a_reader_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x").write_bytes(b"\x28\xb5\x2f\xfd rest")
     monkeypatch.setattr("envkit.host.process.find", lambda tool: None)
+    monkeypatch.setitem(sys.modules, "zstandard", None)
     with (tmp_path / "x").open("rb") as file, pytest.raises(UnsupportedError) as caught, decompressed(file):
         raise AssertionError("it was opened")
     assert "zstd" in caught.value.hint
