@@ -33,6 +33,8 @@ root = pytest.mark.root
 def staged(path: Path, **service: Any) -> Iterator[tuple[Stage, Environment]]:
     stage = Stage(Home(str(path / "home")))
     stage.image()
+    engine = Engine(stage.home)
+    engine.enter()
     environment = stage.environment({"job": {"command": ["/bin/sh", "-c", "echo ran"], **service}})
     try:
         yield stage, environment
@@ -42,8 +44,7 @@ def staged(path: Path, **service: Any) -> Iterator[tuple[Stage, Environment]]:
             pid = int((Lock(supervisor.lock_path(stage.home, stage.name)).holder() or {}).get("pid", 0))
             proc.kill_and_wait([pid], 5)
         stage.down(environment, volumes=True)
-        if Engine(stage.home).inside:
-            Engine(stage.home).release()
+        engine.release()
 
 
 def run(stage: Stage, made: Environment, *argv: str, **options: Any) -> int:
