@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple
 
@@ -197,9 +197,8 @@ def fields(text: str) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].lstrip("-").isdigit()}
 
 
-def wait_until(met: object, what: str, timeout: float = 5.0) -> None:
-    """Poll a callable until it is true. Raises HostError after timeout seconds."""
-    assert callable(met)
+def wait_until(met: Callable[[], bool], what: str, timeout: float = 5.0) -> None:
+    """Poll until met() is true. Raises HostError after timeout seconds."""
     deadline = time.monotonic() + timeout
     pause = 0.0005
     while not met():

@@ -10,7 +10,7 @@ The rootless form (a user, mount and network namespace kept by a holder process)
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob
 
@@ -204,9 +204,8 @@ def _hide_unified() -> None:
             return
 
 
-def _in_child(action: object) -> None:
+def _in_child(action: Callable[[], None]) -> None:
     """Run action() in a forked child (which has one thread, whatever this process has). Raises HostError."""
-    assert callable(action)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -294,18 +293,27 @@ def new_netns_many(paths: Sequence[str]) -> None:
 @contextmanager
 def in_netns(path: str) -> Iterator[None]:
     """Be in the network namespace at path (a pin, or /proc/PID/ns/net), with the calling thread alone."""
+    with visit_netns() as go:
+        go(path)
+        yield
+
+
+@contextmanager
+def visit_netns() -> Iterator[Callable[[str], None]]:
+    """Yields go(path): be in one network namespace after the other, with the calling thread; back home at the end."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+
+    def go(path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
         finally:
             os.close(descriptor)
-        try:
-            yield
-        finally:
-            syscalls.setns(home, syscalls.CLONE_NEWNET)
+
+    try:
+        yield go
     finally:
+        syscalls.setns(home, syscalls.CLONE_NEWNET)
         os.close(home)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from envkit.errors import HostError
 from envkit.host import process
 from envkit.host.home import Home
+from envkit.host.nft_read import has_chain
 from envkit.host.sysctl import read_sysctl
 
 _CHAIN = "DOCKER-USER"
@@ -34,7 +35,20 @@ def _iptables(tool: str, *arguments: str) -> process.Completed:
 
 
 def _has_chain(tool: str) -> bool:
+    family, names = ("ip", "ip_tables_names") if tool == "iptables" else ("ip6", "ip6_tables_names")
+    if has_chain(family, "filter", _CHAIN):
+        return True
+    if not _read(f"/proc/net/{names}").strip():  # the tables of the legacy iptables
+        return False
     return _iptables(tool, "-n", "-L", _CHAIN, "1").returncode == 0
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def ensure(home: Home) -> bool:

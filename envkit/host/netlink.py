@@ -86,6 +86,14 @@ class Batch:
         """Bring a link up, by name or index."""
         self._add(_NEWLINK, 0, _header(link, flags=_UP, change=_UP), f"set {link} up")
 
+    def set_master(self, link: str | int, bridge: str | int) -> None:
+        """Make a link a port of a bridge; a link that is absent is fine."""
+        self._add(_NEWLINK, 0, _header(link) + number(IFLA["master"], _index(bridge)), f"set {link} master", _ENODEV)
+
+    def set_group(self, link: str | int, group: int) -> None:
+        """Move a link to a group, for a delete_group of exactly some; a link that is absent is fine."""
+        self._add(_NEWLINK, 0, _header(link) + number(IFLA["group"], group), f"set {link} group", _ENODEV)
+
     def set_mtu(self, link: str | int, mtu: int) -> None:
         """Change the largest packet of a link, in bytes."""
         self._add(_NEWLINK, 0, _header(link) + number(IFLA["mtu"], mtu), f"set {link} mtu {mtu}")

@@ -1,117 +1,282 @@
-"""Be the other side of a container's own stdio: a client of conmon's attach socket.
+"""Instances' way into their networks: a namespace, links, addresses, routes and name files for a whole batch at once.
 
-Protocol (conmon 2.1, --full-attach): SOCK_SEQPACKET; packets to us begin with a byte, 2 for stdout (everything with a
-terminal) or 3 for stderr; what we send is input, shutdown is its end. EOF: the container has ended.
+100 instances take some 120 ms: one netlink message for all links, one per namespace for what is inside.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from envkit.backend.embedded import terminal
-from envkit.backend.embedded.record import Record
+from envkit.backend.embedded import addresses, hosts
+from envkit.backend.embedded.network import delete_links
+from envkit.backend.embedded.network_state import (
+    Endpoint,
+    Member,
+    Network,
+    State,
+    load,
+    locked,
+    netns_path,
+    network_of,
+    reach,
+    save,
+)
+from envkit.errors import ConflictError, NotFoundError
+from envkit.host import files, links, namespace
+from envkit.host.home import Home
+from envkit.host.netlink import Batch, Peer
+from envkit.host.steps import step
 
-_PACKET = 8193
-_INPUT = 8192
-DETACH = b"\x10\x11"  # Ctrl-P Ctrl-Q, as in Docker
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An instance that wants into its networks.
+
+    id: 12 hex digits, fresh per creation. name: the container's name. directory: its record directory, which gets
+    `hosts` and `resolv.conf`. networks: ServiceSpec.networks, at least one. ports: as ports.resolve returned them.
+    use_aliases: answer to the service's name and aliases, too (a one-off does not). The rest is as in ServiceSpec.
+    """
+
+    id: str
+    service: str
+    replica: int
+    name: str
+    directory: str
+    networks: Mapping[str, Mapping[str, Any]]
+    hostname: str = ""
+    domain: str = ""
+    mac_address: str = ""
+    ports: Sequence[Mapping[str, Any]] = ()
+    extra_hosts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    links: Sequence[str] = ()
+    dns: Sequence[str] = ()
+    dns_search: Sequence[str] = ()
+    dns_opt: Sequence[str] = ()
+    use_aliases: bool = True
 
 
-class Attachment:
-    """A connection, to be made between create and start so that no output is missed. A context manager."""
+def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> dict[str, Member]:
+    """Have every instance in its networks; what is missing of one that is attached already is made again.
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        directory = os.open(record.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._socket.connect(f"/proc/self/fd/{directory}/attach")  # a whole path may be longer than sun_path
-        finally:
-            os.close(directory)
+    Returns the members by id: their `netns` is pinned and set up, the files `hosts` and `resolv.conf` are written,
+    everybody else's hosts file knows them. Raises ConflictError (an address is taken), HostError; then nothing of the
+    new ones is left.
+    """
+    with locked(home):
+        state = load(home, environment)
+        new = [request.id for request in requests if request.id not in state.members]
+        networks, members = _decide(home, state, requests)
+        save(home, state)
+    try:
+        _connect(networks, list(members.values()))
+    except BaseException:
+        detach_many(home, environment, new)
+        raise
+    for request in requests:
+        member = members[request.id]
+        files.make_directory(request.directory, 0o700)
+        conf = hosts.resolv_conf(member, networks, search=request.dns_search, options=request.dns_opt)
+        hosts.write_in_place(os.path.join(request.directory, "resolv.conf"), conf)
+    hosts.refresh(home, environment)
+    return members
 
-    def resize(self) -> None:
-        """Give the container's terminal the size of ours."""
-        size = terminal.size_of(0) or terminal.size_of(1)
-        if not size or not self.record.tty:
-            return
-        with suppress(OSError):  # ENXIO, ENOENT: conmon has just ended
-            control = os.open(self.record.path("ctl"), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                os.write(control, b"1 %d %d\n" % size)
-            finally:
-                os.close(control)
 
-    def join(self, send: Callable[[int], None], *, pass_stdin: bool) -> bool:
-        """Copy until the container has ended (True) or the user has typed the detach keys at a terminal (False).
+def _decide(
+    home: Home, state: State, requests: Sequence[Request]
+) -> tuple[dict[str, Network], dict[str, Member]]:
+    """(networks by id, members by id): addresses are given out, and noted in the state."""
+    networks: dict[str, Network] = {}
+    for key in {key for request in requests for key in request.networks}:
+        network = network_of(home, state, key)
+        networks[network.id] = network
+    taken: dict[str, dict[str, str]] = {identity: {} for identity in networks}
+    for other in reach(home, state):
+        for member in other.members.values():
+            for endpoint in member.endpoints.values():
+                if endpoint.network in taken:
+                    taken[endpoint.network] |= dict.fromkeys(filter(None, (endpoint.ipv4, endpoint.ipv6)), member.name)
+    members: dict[str, Member] = {}
+    # Static addresses first: a chosen one must not take what another request is going to ask for.
+    for request in sorted(requests, key=lambda item: not _is_static(item)):
+        if known := state.members.get(request.id):
+            members[request.id] = known
+            networks |= {item.network: network_of(home, state, key) for key, item in known.endpoints.items()}
+            continue
+        by_key = {key: network_of(home, state, key) for key in request.networks}
+        members[request.id] = state.members[request.id] = _member(home, request, by_key, taken)
+    return networks, members
 
-        send: for the signals that we get; with a terminal, keys like Ctrl-C travel as keys.
-        """
-        with terminal.signals_to(send, self.resize), terminal.raw(0 if self.record.tty and pass_stdin else -1):
-            self.resize()
-            return self._copy(pass_stdin=pass_stdin)
 
-    def _copy(self, *, pass_stdin: bool) -> bool:
-        """What is typed waits in `pending` as long as the container does not read it, and its output goes on."""
-        poll = select.poll()
-        connection = self._socket.fileno()
-        pending, last, open_input = b"", b"", pass_stdin
-        wanted = {1, 2}
-        while True:
-            poll.register(connection, select.POLLIN | (select.POLLOUT if pending else 0))
-            if open_input and not pending:
-                poll.register(0, select.POLLIN)
-            ready = dict(poll.poll())
-            if open_input and not pending:
-                poll.unregister(0)
-            if ready.get(connection, 0) & ~select.POLLOUT:
-                packet = self._receive()
-                if not packet:
-                    return True
-                target = 2 if packet[0] == 3 else 1
-                if target in wanted and not terminal.write_all(target, packet[1:]):
-                    wanted.discard(target)  # our reader has gone; the container need not suffer
-            if 0 in ready:
-                data = terminal.read_some(0)
-                if data == b"":
-                    open_input = False
-                    self._end_of_input()
-                elif data:
-                    if self.record.tty and DETACH in last + data:
-                        return False
-                    pending, last = data, data[-1:]
-            if pending:
-                pending = self._send(pending)
+def _is_static(request: Request) -> bool:
+    wanted = [item or {} for item in request.networks.values()]
+    return any(item.get("ipv4_address") or item.get("ipv6_address") for item in wanted)
 
-    def _receive(self) -> bytes:
-        try:
-            return self._socket.recv(_PACKET)
-        except ConnectionResetError:
-            return b""
 
-    def _send(self, data: bytes) -> bytes:
-        """Send what there is room for; returns the rest."""
-        while data:
-            try:
-                self._socket.send(data[:_INPUT], socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return data
-            except (BrokenPipeError, ConnectionResetError):
-                return b""
-            data = data[_INPUT:]
-        return b""
+def _member(
+    home: Home, request: Request, networks: Mapping[str, Network], taken: Mapping[str, dict[str, str]]
+) -> Member:
+    endpoints: dict[str, Endpoint] = {}
+    names = {str((item or {}).get("interface_name")) for item in request.networks.values()} - {"None"}
+    free = (f"eth{number}" for number in range(len(request.networks) + len(names)) if f"eth{number}" not in names)
+    for position, key in enumerate(addresses.order(request.networks)):
+        wanted, network = request.networks[key] or {}, networks[key]
+        found: dict[int, str] = {4: "", 6: ""}
+        for version in (4, 6):
+            subnet = network.subnet(version)
+            asked = str(wanted.get(f"ipv{version}_address") or "")
+            if subnet is None and asked:
+                raise ConflictError(
+                    "an address has no network", f"{request.name} wants {asked} in {key}, which has no IPv{version}",
+                    f"give the network a subnet of IPv{version} below `ipam:`",
+                )  # fmt: skip
+            if subnet is not None:
+                identity = f"{request.service}.{request.replica}"
+                found[version] = addresses.allocate(subnet, identity, taken[network.id], wanted=asked)
+                taken[network.id][found[version]] = request.name
+        mac = str(wanted.get("mac_address") or (request.mac_address if position == 0 else ""))
+        endpoints[key] = Endpoint(
+            network=network.id,
+            veth=f"ev{request.id}{position:x}",
+            interface=str(wanted.get("interface_name") or "") or next(free),
+            mac=mac.lower().replace("-", ":") or addresses.mac_for(found[4] or found[6], request.id + key),
+            ipv4=found[4],
+            ipv6=found[6],
+            names=[request.service, *wanted.get("aliases", ())] if request.use_aliases else [],
+            link_local=list(wanted.get("link_local_ips") or ()),
+        )
+    routed = [key for key, network in networks.items() if not network.internal]
+    return Member(
+        id=request.id, service=request.service, replica=request.replica, name=request.name,
+        directory=request.directory, netns=netns_path(home, request.id), endpoints=endpoints,
+        gateway=addresses.gateway_key(request.networks, routed), hostname=request.hostname, domain=request.domain,
+        extra_hosts={name: list(items) for name, items in request.extra_hosts.items()}, links=list(request.links),
+        dns=list(request.dns), ports=[dict(port) for port in request.ports],
+    )  # fmt: skip
 
-    def _end_of_input(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
-        self._socket.close()
+def _connect(networks: Mapping[str, Network], members: Sequence[Member]) -> None:
+    """Namespaces, links, and what is inside."""
+    if not members:
+        return
+    files.make_directory(os.path.dirname(members[0].netns), 0o700)
+    namespace.new_netns_many([member.netns for member in members])
+    present = {link.name: link for link in links.links()}
+    step("network.attach")
+    batch = Batch()
+    descriptors: list[int] = []
+    try:
+        for member in members:
+            missing = [item for item in member.endpoints.values() if item.veth not in present]
+            if missing:
+                descriptors.append(os.open(member.netns, os.O_RDONLY | os.O_CLOEXEC))
+            for item in missing:
+                network = networks[item.network]
+                peer = Peer(descriptors[-1], item.interface, item.mac)
+                batch.add_veth(item.veth, peer, bridge=_bridge(network, present), mtu=network.mtu)
+        batch.send()
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    with namespace.visit_netns() as go:
+        for member in members:
+            go(member.netns)
+            _inside(networks, member)
+    _port_flags(networks, members)
 
-    def __enter__(self) -> Attachment:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def _bridge(network: Network, present: Mapping[str, links.Link]) -> int:
+    if link := present.get(network.bridge):
+        return link.ifindex
+    raise NotFoundError("a network's bridge is missing", f"{network.bridge} of {network.id}", "apply mends it")
+
+
+def _inside(networks: Mapping[str, Network], member: Member) -> None:
+    """Addresses and routes, in the member's own namespace."""
+    batch = Batch()
+    batch.set_up("lo")
+    for item in member.endpoints.values():
+        network = networks[item.network]
+        index = links.index_of(item.interface)
+        batch.set_up(index)
+        for address, subnet in ((item.ipv4, network.subnet(4)), (item.ipv6, network.subnet(6))):
+            if address and subnet:
+                batch.add_address(index, f"{address}/{subnet['subnet'].partition('/')[2]}")
+        for address in item.link_local:
+            batch.add_address(index, f"{address}/{64 if ':' in address else 16}")
+    if member.gateway:
+        network = networks[member.endpoints[member.gateway].network]
+        for gateway in filter(None, (network.gateway(4), network.gateway(6))):
+            batch.add_route("", gateway=gateway)
+    batch.send()
+
+
+def _port_flags(networks: Mapping[str, Network], members: Sequence[Member]) -> None:
+    """Hairpin for those that publish ports (they may call them), isolation where the network wants it."""
+    wanted = {
+        item.veth: networks[item.network].isolated
+        for member in members
+        for item in member.endpoints.values()
+        if member.ports or networks[item.network].isolated
+    }
+    if not wanted:
+        return
+    batch = Batch()
+    for link in links.links():
+        if link.name in wanted:
+            batch.set_port(link.ifindex, hairpin=True, isolated=wanted[link.name])
+    batch.send()
+
+
+def detach_many(home: Home, environment: str, ids: Iterable[str]) -> None:
+    """Take instances out of their networks: links, namespaces, names, published ports. Absent ones are fine.
+
+    Their processes should have ended; those that live on lose the network.
+    """
+    from envkit.backend.embedded import publish
+
+    wanted = list(ids)
+    with locked(home):
+        state = load(home, environment)
+        gone = [member for identity in wanted if (member := state.members.pop(identity, None))]
+        step("network.detach")
+        delete_links(item.veth for member in gone for item in member.endpoints.values())
+        if any(member.published for member in gone):
+            publish.load_table(home, state)
+        if gone:
+            save(home, state)
+    for identity in wanted:
+        namespace.remove_netns(netns_path(home, identity))
+    if gone:
+        hosts.refresh(home, environment)
+
+
+def set_live(home: Home, environment: str, live: Mapping[str, bool]) -> None:
+    """Say which instances are to be found by their names (a stopped one is not)."""
+    with locked(home):
+        state = load(home, environment)
+        for identity, value in live.items():
+            if identity in state.members:
+                state.members[identity].live = value
+        save(home, state)
+    hosts.refresh(home, environment)
+
+
+def observe(home: Home, environment: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """id -> {`networks.KEY`: (expected, actual)} of every member: is its link in its bridge? Writes nothing."""
+    state = load(home, environment)
+    if not state.members:
+        return {}
+    present = {link.name: link for link in links.links()}
+    bridges = {network.id: network.bridge for one in reach(home, state) for network in one.networks.values()}
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for member in state.members.values():
+        rows = found[member.id] = {}
+        for key, item in member.endpoints.items():
+            link = present.get(item.veth)
+            bridge = present.get(bridges.get(item.network, ""))
+            attached = link is not None and bridge is not None and link.master == bridge.ifindex
+            rows[f"networks.{key}"] = ("attached", "attached" if attached else "detached" if link else "missing")
+    return found

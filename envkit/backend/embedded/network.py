@@ -1,0 +1,249 @@
+"""Networks of an environment: one bridge each, made, mended, observed and removed.
+
+Calls are about the state afterwards; they run inside the engine namespace, in the host's network namespace.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from envkit.backend.embedded.network_state import (
+    External,
+    Network,
+    State,
+    environments,
+    load,
+    load_others,
+    locked,
+    reach,
+    save,
+)
+from envkit.errors import NotFoundError, UnsupportedError
+from envkit.host import links, neighbours, nft_read, sysctl
+from envkit.host.home import Home
+from envkit.host.netlink import Batch
+from envkit.host.steps import step
+
+_OPTION = "com.docker.network."
+OPTIONS = {  # driver_opts that are honoured
+    "bridge.name": f"{_OPTION}bridge.name",
+    "mtu": f"{_OPTION}driver.mtu",
+    "masquerade": f"{_OPTION}bridge.enable_ip_masquerade",
+    "icc": f"{_OPTION}bridge.enable_icc",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known and what is there of one network; expected and actual as in ObservedResource."""
+
+    spec: Mapping[str, Any]
+    fingerprint: str
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    actual: Mapping[str, Any] = field(default_factory=dict)
+    missing: bool = False
+
+
+def problems(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(path in the spec, why) of what cannot be had. Pure."""
+    found = []
+    if (driver := spec.get("driver", "bridge")) not in ("bridge", "default", ""):
+        found.append(("driver", f"the embedded backend makes bridges; it has no driver {driver!r}"))
+    known = set(OPTIONS.values())
+    for option in sorted(set(spec.get("driver_opts") or ()) - known):
+        found.append((f"driver_opts.{option}", "the embedded backend does not know this option"))
+    if (driver := spec.get("ipam_driver", "default")) not in ("default", ""):
+        found.append(("ipam.driver", f"the embedded backend assigns addresses itself; it has no driver {driver!r}"))
+    return found
+
+
+def create(home: Home, environment: str, key: str, spec: Mapping[str, Any], fingerprint: str) -> Network:
+    """Have the network as spec says it; a bridge that vanished is made again and its instances are plugged in.
+
+    A network whose subnet changed must be removed first. Raises ConflictError (subnet in use), NotFoundError
+    (external), UnsupportedError, HostError.
+    """
+    if found := problems(spec):
+        raise UnsupportedError("a network cannot be made", f"{key}: {found[0][1]}")
+    with locked(home):
+        state = load(home, environment)
+        if spec.get("external"):
+            return _use_external(home, state, key, spec, fingerprint)
+        network = state.networks.get(key)
+        if network is None or network.fingerprint != fingerprint:
+            network = _decide(home, state, key, spec, fingerprint)
+            state.networks[key] = network
+            save(home, state, durable=True)
+        _realise(network)
+        plug(network, (member for one in reach(home, state) for member in one.members.values()))
+    neighbours.ensure(home)
+    return network
+
+
+def _decide(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerprint: str) -> Network:
+    from envkit.backend.embedded import subnets
+
+    identity = f"{state.environment}/{key}"
+    before = state.networks.get(key)
+    options = {name: str(value) for name, value in (spec.get("driver_opts") or {}).items()}
+    others = [network for one in load_others(home, state) for network in one.networks.values()]
+    others += [network for other, network in state.networks.items() if other != key]
+    bridge = options.get(OPTIONS["bridge.name"], "") or (before.bridge if before else "")
+    if not bridge:
+        taken = {link.name for link in links.links()} | {network.bridge for network in others}
+        bridge = subnets.bridge_name(home, state.environment, key, taken)
+    used = [
+        (subnets.parse(item["subnet"], "subnet"), f"network {network.id}")
+        for network in others
+        for item in network.subnets
+    ]
+    used += subnets.used((bridge, *(network.bridge for network in others)))
+    return Network(
+        id=identity,
+        name=str(spec["name"]),
+        bridge=bridge,
+        mtu=int(options.get(OPTIONS["mtu"]) or 0) or _uplink_mtu(),
+        subnets=subnets.decide(f"{home.tag}/{identity}", spec, used),
+        spec=dict(spec),
+        fingerprint=fingerprint,
+        internal=bool(spec.get("internal")),
+        masquerade=options.get(OPTIONS["masquerade"], "true").lower() != "false",
+        isolated=options.get(OPTIONS["icc"], "true").lower() == "false",
+        shared=before.shared if before else False,
+    )
+
+
+def _uplink_mtu() -> int:
+    name = links.default_link()
+    return next((link.mtu for link in links.links() if link.name == name), 1500)
+
+
+def _use_external(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerprint: str) -> Network:
+    """Raises NotFoundError when no environment of this installation has a network of that name."""
+    name = str(spec["name"])
+    for other in [state, *load_others(home, state)]:
+        for network in other.networks.values():
+            if network.name != name:
+                continue
+            if other is not state and not network.shared:
+                network.shared = True
+                save(home, other, durable=True)
+            state.external[key] = External(network.id, dict(spec), fingerprint)
+            save(home, state, durable=True)
+            return network
+    raise NotFoundError(
+        "an external network does not exist",
+        f"{key} wants {name!r}, and no environment here has a network of that name",
+        "apply the environment that owns it first, or take `external` away",
+    )  # fmt: skip
+
+
+def _realise(network: Network) -> None:
+    """The bridge with its addresses, and the kernel's settings that routing through it needs."""
+    step("network.bridge")
+    batch = Batch()
+    batch.add_bridge(network.bridge, mtu=network.mtu, mac=_mac(network))
+    batch.send()
+    batch.set_up(network.bridge)
+    for address in network.gateways:
+        batch.add_address(network.bridge, address)
+    batch.send()
+    sysctl.write_sysctl("net.ipv4.ip_forward", "1")
+    sysctl.write_sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
+    if network.subnet(6) and sysctl.read_sysctl("net.ipv6.conf.all.forwarding") == "0":
+        # A router ignores router advertisements unless told otherwise (2): the host would lose its own default route.
+        uplink = links.default_link()
+        if uplink and sysctl.read_sysctl(f"net/ipv6/conf/{uplink}/accept_ra") == "1":
+            sysctl.write_sysctl(f"net/ipv6/conf/{uplink}/accept_ra", "2")
+        sysctl.write_sysctl("net.ipv6.conf.all.forwarding", "1")
+
+
+def _mac(network: Network) -> str:
+    """A fixed address: the kernel's choice follows the ports, and neighbours' caches would go stale."""
+    import hashlib
+
+    return "02:45:" + hashlib.sha256(network.bridge.encode()).digest()[:4].hex(":")
+
+
+def plug(network: Network, members: Iterable[Any]) -> None:
+    """Make the members' links ports of the network's bridge, where they are not."""
+    present = {link.name: link for link in links.links()}
+    bridge = present[network.bridge].ifindex
+    batch = Batch()
+    for member in members:
+        for endpoint in member.endpoints.values():
+            link = present.get(endpoint.veth) if endpoint.network == network.id else None
+            if link is not None and link.master != bridge:
+                batch.set_master(link.ifindex, bridge)
+                batch.set_up(link.ifindex)
+    batch.send()
+
+
+def remove(home: Home, environment: str, keys: Iterable[str]) -> None:
+    """Remove networks and their bridges; absent is fine. Instances in them must be detached before."""
+    from envkit.backend.embedded import publish
+
+    with locked(home):
+        state = load(home, environment)
+        gone = [state.networks.pop(key) for key in list(keys) if key in state.networks]
+        for key in keys:
+            state.external.pop(key, None)
+        step("network.remove")
+        delete_links([network.bridge for network in gone])
+        publish.load_table(home, state)
+        save(home, state)
+        last = state.is_empty and not environments(home)
+    if last:
+        neighbours.remove(home)
+
+
+def delete_links(names: Iterable[str]) -> None:
+    """Delete links at the cost of one: they become a group of their own first."""
+    batch = Batch()
+    group = int.from_bytes(os.urandom(3), "big") | 1 << 28
+    for name in names:
+        batch.set_group(name, group)
+    if len(batch):
+        batch.delete_group(group)
+        batch.send()
+
+
+def observe(home: Home, environment: str) -> dict[str, Observed]:
+    """Every network of the environment, external ones included. Writes nothing."""
+    state = load(home, environment)
+    if not (state.networks or state.external):
+        return {}
+    present = {link.name: link for link in links.links()}
+    held: dict[int, set[str]] = {}
+    for index, address in links.addresses():
+        held.setdefault(index, set()).add(address)
+    rules = table_state(home, state)
+    found = {}
+    for key, network in state.networks.items():
+        link = present.get(network.bridge)
+        addresses = held.get(link.ifindex, set()) if link else set()
+        expected = {"bridge": "up", "rules": "in force", **{f"address.{item}": "present" for item in network.gateways}}
+        actual = {
+            "bridge": "missing" if link is None else "up" if link.up else "down",
+            "rules": rules,
+            **{f"address.{item}": "present" if item in addresses else "missing" for item in network.gateways},
+        }
+        found[key] = Observed(network.spec, network.fingerprint, expected, actual, missing=link is None)
+    for key, external in state.external.items():
+        owner, _, own_key = external.id.partition("/")
+        there = own_key in load(home, owner).networks
+        found[key] = Observed(external.spec, external.fingerprint, missing=not there)
+    return found
+
+
+def table_state(home: Home, state: State) -> str:
+    """ "in force" while the environment's nft table is as it was loaded; else "missing" or "changed"."""
+    from envkit.backend.embedded.publish import FAMILY, table_name
+
+    now = nft_read.digest(FAMILY, table_name(home, state.environment))
+    if now == state.table:
+        return "in force"
+    return "changed" if now else "missing"

@@ -1,0 +1,355 @@
+"""Networks, attachments, published ports and names, on a machine of their own, without containers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from envkit.backend.embedded import attach, network, network_state, ports, publish
+from envkit.backend.embedded.attach import Request
+from envkit.errors import ConflictError, NotFoundError, UnsupportedError
+from envkit.host import links, namespace, nft
+from envkit.host.home import Home
+from envkit.host.netlink import Batch
+from envkit.host.sysctl import read_sysctl
+from tests.support.machine import HOST, HOST6, OUTSIDE, OUTSIDE6, machine, stop
+
+pytestmark = pytest.mark.root
+
+
+class World:
+    """An installation on a machine: makes networks and instances, and leaves nothing."""
+
+    def __init__(self, host, home):
+        self.host, self.home, self.servers = host, home, []
+        self.count = 0
+        self.made = []
+
+    def network(self, key="default", environment="shop", **spec):
+        made = network.create(self.home, environment, key, {"name": f"{environment}_{key}", **spec}, f"f{sorted(spec)}")
+        self.made.append((environment, key))
+        return made
+
+    def request(self, service, networks=("default",), environment="shop", replica=1, published=(), **options):
+        self.count += 1
+        identity = f"{self.count:012x}"
+        directory = os.path.join(self.home.instances(environment), f"{service}.{replica}.{self.count}")
+        wanted = networks if isinstance(networks, dict) else {key: {} for key in networks}
+        return Request(identity, service, replica, f"{environment}-{service}-{replica}", directory, wanted,
+                       hostname=options.pop("hostname", identity), ports=published, **options)  # fmt: skip
+
+    def attach(self, *args, environment="shop", **options):
+        request = self.request(*args, environment=environment, **options)
+        return attach.attach_many(self.home, environment, [request])[request.id]
+
+    def serve(self, member, port=80, kind="tcp", address="0.0.0.0"):
+        server = self.host.serve(member.netns if member else None, address, port, kind)
+        self.servers.append(server)
+        return server
+
+    def publish(self, *members, environment="shop"):
+        publish.set_published(self.home, environment, {member.id: True for member in members})
+
+    def ask(self, member, address, port=80, kind="tcp", timeout=1.0):
+        return self.host.ask(member.netns if member else None, address, port, kind, timeout)
+
+    def hosts(self, member):
+        with open(os.path.join(member.directory, "hosts")) as file:
+            rows = [line.split() for line in file]
+        return {name: [row[0] for row in rows if name in row[1:]] for row in rows for name in row[1:]}
+
+    def close(self):
+        stop(*self.servers)
+        for environment in network_state.environments(self.home):
+            state = network_state.load(self.home, environment)
+            attach.detach_many(self.home, environment, list(state.members))
+        for environment in network_state.environments(self.home):
+            state = network_state.load(self.home, environment)
+            network.remove(self.home, environment, [*state.networks, *state.external])
+
+
+@pytest.fixture
+def world(tmp_path):
+    with machine(str(tmp_path)) as host:
+        found = World(host, Home(str(tmp_path / "home")))
+        before = {link.name for link in links.links()}
+        yield found
+        found.close()
+        assert {link.name for link in links.links()} == before
+        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        assert "envkit" not in rules
+        assert os.listdir(found.home.run + "/netns") == [] if os.path.isdir(found.home.run + "/netns") else True
+        assert network_state.environments(found.home) == []
+
+
+def tcp(published, target=80, host_ip="", protocol="tcp"):
+    return {"target": target, "published": published, "protocol": protocol, "host_ip": host_ip}
+
+
+def other_address(member):
+    return next(iter(member.endpoints.values())).ipv4
+
+
+def test_a_network_is_a_bridge_with_an_address(world):
+    made = world.network()
+    link = next(link for link in links.links() if link.name == made.bridge)
+    assert made.bridge.startswith(f"ek{world.home.tag}")
+    assert (len(made.bridge), link.mtu, link.up) == (15, 1400, True)
+    assert (link.ifindex, made.gateways[0]) in links.addresses()
+    assert read_sysctl("net.ipv4.ip_forward") == "1"
+    assert world.network().subnets == made.subnets
+    seen = network.observe(world.home, "shop")["default"]
+    assert seen.expected == seen.actual | {"rules": "in force"}
+    publish.rebuild(world.home, "shop")
+    seen = network.observe(world.home, "shop")["default"]
+    assert seen.expected == seen.actual
+    assert not seen.missing
+
+
+def test_instances_reach_one_another_and_the_outside_by_name(world):
+    world.network()
+    requests = [world.request("web", replica=1, hostname="www", domain="lan"), world.request("db", networks={
+        "default": {"aliases": ["database"]}}), world.request("db", replica=2)]  # fmt: skip
+    web, db, db2 = attach.attach_many(world.home, "shop", requests).values()
+    publish.rebuild(world.home, "shop")
+    names = world.hosts(web)
+    assert sorted(names["db"]) == sorted([other_address(db), other_address(db2)])
+    assert names["database"] == names["shop-db-1"] == [other_address(db)]
+    assert names["www.lan"] == names["www"] == names["web"] == [other_address(web)]
+    world.serve(db)
+    assert world.ask(web, other_address(db)) == other_address(web)
+    world.servers.append(world.host.serve(world.host.outside, OUTSIDE, 80))
+    assert world.ask(web, OUTSIDE) == HOST
+    inode = os.stat(web.directory + "/hosts").st_ino
+    attach.detach_many(world.home, "shop", [db2.id])
+    assert world.hosts(web)["db"] == [other_address(db)]
+    attach.set_live(world.home, "shop", {db.id: False})
+    assert "db" not in world.hosts(web)
+    assert os.stat(web.directory + "/hosts").st_ino == inode
+
+
+def test_published_ports_answer_from_everywhere(world):
+    world.network()
+    world.network("other")
+    web = world.attach("web", published=[tcp(8080), tcp(8081, host_ip="127.0.0.1"), tcp(5353, 53, protocol="udp")])
+    peer = world.attach("peer")
+    far = world.attach("far", networks=["other"])
+    world.serve(web)
+    world.serve(web, 53, "udp")
+    world.publish(web)
+    gateway = network_state.load(world.home, "shop").networks["default"].gateway()
+    assert world.host.ask(world.host.outside, HOST, 8080) == OUTSIDE
+    assert world.host.ask(world.host.outside, HOST, 5353, "udp") == OUTSIDE
+    assert world.ask(None, "127.0.0.1", 8080) == gateway
+    assert world.ask(None, "127.0.0.1", 8081) == gateway
+    assert world.ask(None, "127.0.0.1", 5353, "udp") == gateway
+    assert world.ask(None, HOST, 8080) in (HOST, gateway)
+    assert world.ask(None, HOST, 8081) == "refused"
+    assert world.host.ask(world.host.outside, HOST, 8081, timeout=0.3) in ("refused", "timeout")
+    assert world.ask(peer, HOST, 8080) == gateway
+    assert world.ask(web, HOST, 8080) == gateway  # hairpin
+    assert world.ask(far, HOST, 8080) not in ("refused", "timeout")
+    assert world.ask(far, other_address(web), timeout=0.3) == "timeout"  # networks do not see one another
+    assert world.ask(peer, "127.0.0.1", 8081) == "refused"
+    assert publish.observe(world.home, "shop")[web.id]["published.8080/tcp"] == ("8080->80/tcp", "8080->80/tcp")
+    publish.set_published(world.home, "shop", {web.id: False})
+    assert world.ask(None, "127.0.0.1", 8080) == "refused"
+
+
+def test_vanished_things_are_seen_and_mended(world):
+    made = world.network()
+    web, db = world.attach("web", published=[tcp(8080)]), world.attach("db")
+    world.serve(web)
+    world.publish(web)
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    assert network.observe(world.home, "shop")["default"].actual["rules"] == "missing"
+    assert publish.observe(world.home, "shop")[web.id]["published.8080/tcp"][1] == "missing"
+    publish.rebuild(world.home, "shop")
+    assert world.ask(None, "127.0.0.1", 8080) == made.gateway()
+    table = publish.table_name(world.home, "shop")
+    nft.apply(f"delete element inet {table} published4 {{ tcp . 8080 }}")
+    assert network.observe(world.home, "shop")["default"].actual["rules"] == "changed"
+    assert publish.observe(world.home, "shop")[web.id]["published.8080/tcp"][1] == "missing"
+    publish.rebuild(world.home, "shop")
+    batch = Batch()
+    batch.delete_link(made.bridge)
+    batch.send()
+    assert network.observe(world.home, "shop")["default"].missing
+    assert attach.observe(world.home, "shop")[db.id]["networks.default"] == ("attached", "detached")
+    world.network()
+    assert attach.observe(world.home, "shop")[db.id]["networks.default"] == ("attached", "attached")
+    assert world.ask(db, other_address(web)) == other_address(db)
+    batch.delete_link(web.endpoints["default"].veth)
+    batch.send()
+    assert attach.observe(world.home, "shop")[web.id]["networks.default"] == ("attached", "missing")
+    request = Request(web.id, "web", 1, web.name, web.directory, {"default": {}}, ports=web.ports)
+    assert attach.attach_many(world.home, "shop", [request])[web.id].endpoints == web.endpoints
+    assert world.ask(db, other_address(web)) == other_address(db)
+    assert world.ask(None, "127.0.0.1", 8080) == made.gateway()
+
+
+def test_internal_networks_have_no_way_out_or_in(world):
+    made = world.network("back", internal=True)
+    world.network("front")
+    publish.rebuild(world.home, "shop")
+    both = world.attach("both", networks=["back", "front"])
+    alone = world.attach("alone", networks=["back"], published=[tcp(8080)])
+    world.serve(alone)
+    world.publish(alone)
+    world.servers.append(world.host.serve(world.host.outside, OUTSIDE, 80))
+    assert both.gateway == "front"
+    assert alone.gateway == ""
+    assert world.ask(both, OUTSIDE) == HOST
+    assert world.ask(both, other_address(alone)) == both.endpoints["back"].ipv4
+    assert world.ask(alone, OUTSIDE) == "Network is unreachable"
+    assert world.ask(None, other_address(alone)) == made.gateway()
+    with open(alone.directory + "/resolv.conf") as file:
+        assert file.read().split()[1] == made.gateway()
+    front = network_state.load(world.home, "shop").networks["front"]
+    with open(both.directory + "/resolv.conf") as file:
+        assert file.read().split()[1] == front.gateway()
+
+
+def test_what_the_yaml_says_about_interfaces_is_so(world):
+    world.network("a", subnets=[{"subnet": "10.77.0.0/24", "gateway": "10.77.0.254", "ip_range": "10.77.0.128/25",
+                                 "aux_addresses": {"router": "10.77.0.129"}}])  # fmt: skip
+    world.network("b", enable_ipv6=True)
+    world.network("c", driver_opts={"com.docker.network.driver.mtu": "1280"})
+    member = world.attach("web", networks={
+        "a": {"ipv4_address": "10.77.0.9", "mac_address": "02:00:00:00:00:AA", "priority": 5,
+              "link_local_ips": ["169.254.8.8"]},
+        "b": {"gw_priority": 10, "interface_name": "wan"}, "c": {}})  # fmt: skip
+    assert [item.interface for item in member.endpoints.values()] == ["eth0", "wan", "eth1"]
+    assert list(member.endpoints) == ["a", "b", "c"]
+    assert member.gateway == "b"
+    with namespace.in_netns(member.netns):
+        inside = {link.name: link for link in links.links()}
+        held = links.addresses()
+        routes = links.routes()
+    assert inside["eth0"].mac == "02:00:00:00:00:aa"
+    assert inside["eth1"].mtu == 1280
+    assert {(inside["eth0"].ifindex, "10.77.0.9/24"), (inside["eth0"].ifindex, "169.254.8.8/16")} <= set(held)
+    state = network_state.load(world.home, "shop")
+    defaults = {(route.gateway, route.device) for route in routes if not route.destination}
+    assert defaults == {(state.networks["b"].gateway(4), inside["wan"].ifindex),
+                        (state.networks["b"].gateway(6), inside["wan"].ifindex)}  # fmt: skip
+    second = world.attach("db", networks=["a"])
+    assert int(second.endpoints["a"].ipv4.split(".")[3]) >= 130
+    with pytest.raises(ConflictError, match=r"10.77.0.9 belongs to shop-web-1"):
+        world.attach("late", networks={"a": {"ipv4_address": "10.77.0.9"}})
+    with pytest.raises(ConflictError, match="gateway"):
+        world.attach("late", networks={"a": {"ipv4_address": "10.77.0.254"}})
+    with pytest.raises(ConflictError, match="outside"):
+        world.attach("late", networks={"a": {"ipv4_address": "10.78.0.1"}})
+
+
+def test_ipv6_is_routed_and_published(world):
+    made = world.network(enable_ipv6=True)
+    web, peer = world.attach("web", published=[tcp(8080), tcp(8082, host_ip=HOST6)]), world.attach("peer")
+    world.serve(web, address="::")
+    world.publish(web)
+    world.servers.append(world.host.serve(world.host.outside, OUTSIDE6, 80))
+    assert made.gateway(6).startswith("fd")
+    assert world.ask(peer, web.endpoints["default"].ipv6) == peer.endpoints["default"].ipv6
+    assert world.ask(web, OUTSIDE6) == HOST6
+    assert world.host.ask(world.host.outside, HOST6, 8080) == OUTSIDE6
+    assert world.host.ask(world.host.outside, HOST6, 8082) == OUTSIDE6
+    assert world.ask(peer, HOST6, 8080) not in ("refused", "timeout")
+    assert world.host.ask(world.host.outside, HOST, 8080) == f"::ffff:{OUTSIDE}"
+
+
+def test_isolated_instances_reach_the_outside_only(world):
+    world.network(driver_opts={"com.docker.network.bridge.enable_icc": "false"})
+    publish.rebuild(world.home, "shop")
+    web, db = world.attach("web"), world.attach("db")
+    world.serve(db)
+    world.servers.append(world.host.serve(world.host.outside, OUTSIDE, 80))
+    assert world.ask(web, OUTSIDE) == HOST
+    assert world.ask(web, other_address(db), timeout=0.3) in ("timeout", "No route to host")
+
+
+def test_addresses_are_the_same_after_down_and_apply(world):
+    world.network()
+    first = world.attach("web")
+    attach.detach_many(world.home, "shop", [first.id])
+    world.attach("other")
+    again = world.attach("web")
+    assert other_address(again) == other_address(first)
+    overlapping = world.attach("web")  # start-first: both are there for a while
+    assert other_address(overlapping) != other_address(first)
+
+
+def test_environments_share_an_external_network(world):
+    world.network("shared")
+    db = world.attach("db", networks=["shared"])
+    external = network.create(world.home, "blog", "backend", {"name": "shop_shared", "external": True}, "x")
+    assert external.id == "shop/shared"
+    blog = world.attach("blog", networks=["backend"], environment="blog", published=[tcp(8090)])
+    world.publish(blog, environment="blog")
+    world.serve(db)
+    world.serve(blog)
+    assert world.hosts(blog)["db"] == [other_address(db)]
+    assert world.hosts(db)["blog"] == [other_address(blog)]
+    assert other_address(db) != other_address(blog)
+    assert world.ask(blog, other_address(db)) == other_address(blog)
+    assert world.ask(None, "127.0.0.1", 8090) == external.gateway()
+    assert not network.observe(world.home, "blog")["backend"].missing
+    attach.detach_many(world.home, "blog", [blog.id])
+    assert "blog" not in world.hosts(db)
+    with pytest.raises(NotFoundError, match="no environment here"):
+        network.create(world.home, "blog", "nowhere", {"name": "nowhere", "external": True}, "x")
+
+
+def test_subnets_in_use_are_found_and_avoided(world):
+    with pytest.raises(ConflictError, match="by wan0"):
+        world.network(subnets=[{"subnet": "203.0.113.0/25"}])
+    world.network("one", subnets=[{"subnet": "10.77.0.0/24"}])
+    with pytest.raises(ConflictError, match="network shop/one"):
+        world.network("two", subnets=[{"subnet": "10.77.0.128/25"}])
+    chosen = {item["subnet"] for number in range(5) for item in world.network(f"n{number}").subnets}
+    assert len(chosen) == 5
+    with pytest.raises(UnsupportedError, match="macvlan"):
+        world.network("lan", driver="macvlan")
+    assert network.problems({"name": "x", "driver_opts": {"odd": "1"}})[0][0] == "driver_opts.odd"
+
+
+def test_port_conflicts_name_their_holder(world):
+    world.network()
+    web = world.attach("web", published=[tcp(8080)])
+    world.serve(None, 9000)
+    world.serve(None, 9001, "udp")
+    world.serve(None, 9002, address="127.0.0.1")
+    wanted = [tcp(8080), tcp(8080, host_ip="127.0.0.1"), tcp(9000), tcp(9001), tcp(9001, protocol="udp"), tcp(9002),
+              tcp(9002, host_ip=HOST)]  # fmt: skip
+    found = ports.find_port_conflicts(world.home, wanted)
+    assert [(port["published"], who.split(" (")[0]) for port, who in found] == [
+        (8080, "shop-web-1 of the environment shop"), (8080, "shop-web-1 of the environment shop"),
+        (9000, "python3"), (9001, "python3"), (9002, "python3")]  # fmt: skip
+    assert ports.find_port_conflicts(world.home, [tcp(8080)], leaving=[web.id]) == []
+    world.publish(web)
+    elsewhere = Home(world.home.root + "-other")
+    assert ports.find_port_conflicts(elsewhere, [tcp(8080)])[0][1] == (
+        "the environment shop of another envkit installation")  # fmt: skip
+
+
+def test_ranges_and_ephemeral_ports_choose_and_keep(world):
+    spec = {"target": 80, "published": "8080-8082", "protocol": "tcp", "host_ip": ""}
+    held = {8080}
+
+    def taken(port):
+        return "somebody" if port["published"] in held else ""
+
+    assert ports.resolve([spec], "web.1", taken) == [tcp(8081)]
+    assert ports.resolve([spec, spec], "web.1", taken) == [tcp(8081), tcp(8082)]
+    with pytest.raises(ConflictError, match="held by"):
+        ports.resolve([spec, spec, spec], "web.1", taken)
+    ephemeral = {**spec, "published": ""}
+    first = ports.resolve([ephemeral], "web.1", taken)[0]["published"]
+    assert first >= 32768
+    assert ports.resolve([ephemeral], "web.1", taken)[0]["published"] == first
+    assert ports.resolve([ephemeral], "web.1", taken, [tcp(40000)])[0]["published"] == 40000
+    with pytest.raises(ConflictError, match="8080->80/tcp cannot be published: 8080 is held by somebody"):
+        ports.resolve([{**spec, "published": "8080"}], "web.1", taken)
+    assert ports.text_of(tcp(80, host_ip="::1")) == "[::1]:80->80/tcp"
