@@ -14,16 +14,14 @@ from collections.abc import Iterable, Sequence
 
 from envkit.errors import HostError, ImageError
 from envkit.host.idmap import IdMap
-from envkit.host.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
 from envkit.image import tar
+from envkit.image.directories import Directories, relative
 from envkit.image.limits import DEFAULT, Limits
 from envkit.image.tree import Merged, is_whiteout, read_xattrs
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 _META = ".wh..wh."  # AUFS' own files (aufs(5)); they say nothing about the content
-_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-_PARENT = os.O_PATH | os.O_DIRECTORY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # The devices that every container has (runtime-spec config-linux.md, "Default Devices"), and urandom's kin.
@@ -56,22 +54,19 @@ def unpack(
 
 class _Unpacker:
     def __init__(self, root: str, ids: IdMap, below: Merged, limits: Limits) -> None:
-        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._directories = Directories(root)
         self._ids = ids
         self._opaque = ids.overlay_prefix + "opaque"
         self._below = below
         self._limits = limits
-        self._parents: dict[str, int] = {"": self._root}  # descriptors of directories in use
         self._times: dict[str, int] = {}  # of directories: set last, since every new child changes them
-        self._implied: set[str] = {""}
         self._root_is_opaque = False
         self._entries = 0
         self._bytes = 0
         self.lost: list[str] = []
 
     def close(self) -> None:
-        for descriptor in self._parents.values():
-            os.close(descriptor)
+        self._directories.close()
 
     def add(self, entry: tar.Entry, data: Iterable[bytes]) -> None:
         """One entry of the archive. Raises ImageError."""
@@ -105,7 +100,7 @@ class _Unpacker:
         if name.startswith(WHITEOUT):
             self._whiteout(entry, above, name)
             return
-        parent = self._parent(above)
+        parent = self._directories.get(above)
         if entry.kind == tar.DIRECTORY:
             self._directory(entry, parent, path, name)
             return
@@ -142,9 +137,8 @@ class _Unpacker:
         self._dress_directory(entry, path)
 
     def _dress_directory(self, entry: tar.Entry, path: str) -> None:
-        self._implied.discard(path)
-        descriptor = self._parent(path)
-        where = f"/proc/self/fd/{descriptor}"
+        where = self._directories.where(path)
+        self._directories.implied.discard(path)
         if self._may_own(entry):
             os.chown(where, entry.uid, entry.gid)
         os.chmod(where, entry.mode)
@@ -173,7 +167,7 @@ class _Unpacker:
         target = self._path(entry, entry.linkname)
         above, _, last = target.rpartition("/")
         try:
-            holder = self._open(above)
+            holder = self._directories.open(above)
         except OSError as error:
             raise self._error(entry, f"its target {entry.linkname!r}: {_explain(error)}") from error
         try:
@@ -214,7 +208,7 @@ class _Unpacker:
         if entry.kind not in (tar.FILE, tar.HARDLINK):  # AUFS made them hard links
             raise self._error(entry, f"a whiteout that is a {entry.kind}")
         if name == OPAQUE:
-            self._parent(above)
+            self._directories.get(above)
             self._set_opaque(above)
             return
         if name.startswith(_META):
@@ -222,7 +216,7 @@ class _Unpacker:
         hidden = name.removeprefix(WHITEOUT)
         if hidden in ("", ".", ".."):
             raise self._error(entry, f"a whiteout of {hidden!r}")
-        parent = self._parent(above)
+        parent = self._directories.get(above)
         try:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
             os.utime(hidden, ns=(0, 0), dir_fd=parent)
@@ -231,45 +225,11 @@ class _Unpacker:
             if stat.S_ISDIR(os.stat(hidden, dir_fd=parent, follow_symlinks=False).st_mode):
                 self._set_opaque(f"{above}/{hidden}" if above else hidden)
 
-    # -- places
-
     def _path(self, entry: tar.Entry, name: str) -> str:
-        """name relative to the root, without `.` components; "" is the root itself."""
-        if name.startswith("/"):
-            raise self._error(entry, f"{name!r} is an absolute name")
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if ".." in parts:
-            raise self._error(entry, f"{name!r} climbs out by `..`")
-        if not name:
-            raise self._error(entry, "an empty name")
-        return "/".join(parts)
-
-    def _parent(self, path: str) -> int:
-        """A descriptor of a directory, made with its parents where the archive left it out; ours to close."""
-        if (known := self._parents.get(path)) is not None:
-            return known
         try:
-            descriptor = self._open(path)
-        except FileNotFoundError:
-            self._imply(path)
-            descriptor = self._open(path)
-        if len(self._parents) > 64:
-            for old in [key for key in self._parents if key]:
-                os.close(self._parents.pop(old))
-        self._parents[path] = descriptor
-        return descriptor
-
-    def _open(self, path: str) -> int:
-        return openat2(self._root, path or ".", _PARENT, 0, _RESOLVE)
-
-    def _imply(self, path: str) -> None:
-        above, _, name = path.rpartition("/")
-        parent = self._parent(above)
-        try:
-            os.mkdir(name, 0o755, dir_fd=parent)
-        except FileExistsError:  # a dangling symlink
-            raise OSError(errno.ENOTDIR, "an earlier entry of this name is not a directory", path) from None
-        self._implied.add(path)
+            return relative(name)
+        except ValueError as error:
+            raise self._error(entry, str(error)) from None
 
     def _make_room(self, entry: tar.Entry, parent: int, name: str) -> None:
         """Take away a whiteout of that name; anything else there is an error."""
@@ -310,28 +270,28 @@ class _Unpacker:
         if not path:
             self._root_is_opaque = True
             return
-        os.setxattr(f"/proc/self/fd/{self._parent(path)}", self._opaque, b"y")
+        os.setxattr(self._directories.where(path), self._opaque, b"y")
 
     def finish(self) -> None:
         """Hide what a root-opaque layer hides, dress the directories that were implied, set the times."""
         if self._root_is_opaque:
             self._hide_lowers()
-        for path in self._implied:
+        for path in self._directories.implied:
             self._inherit(path)
         for path, mtime in self._times.items():
-            os.utime(f"/proc/self/fd/{self._parent(path)}", ns=(mtime, mtime))
+            os.utime(self._directories.where(path), ns=(mtime, mtime))
 
     def _hide_lowers(self) -> None:
         """overlayfs ignores the opaque attribute on a layer's root: a whiteout for each name below does the same."""
         for name in self._below.names():
             try:
-                os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._root)
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._directories.root)
             except FileExistsError:
-                if stat.S_ISDIR(os.stat(name, dir_fd=self._root, follow_symlinks=False).st_mode):
+                if stat.S_ISDIR(os.stat(name, dir_fd=self._directories.root, follow_symlinks=False).st_mode):
                     self._set_opaque(name)
 
     def _inherit(self, path: str) -> None:
-        where = f"/proc/self/fd/{self._parent(path)}"
+        where = self._directories.where(path)
         below = self._below.walk_to(path).directories
         if not below:
             os.chown(where, 0, 0)
