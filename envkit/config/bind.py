@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from envkit.config.kinds import OMIT, Kind, Slot
+from envkit.config.scalars import Timestamp
 from envkit.config.tree import Map, Seq
 from envkit.diagnostics import Diagnostics
 
@@ -74,6 +75,16 @@ def capitals(kind: Kind) -> Kind:
     return renamed
 
 
+def printable(value: Any) -> Any:
+    """Extension data as JSON has it: timestamps in RFC 3339."""
+    if isinstance(value, Map):
+        for key, item in value.items():
+            value[key] = printable(item)
+    elif isinstance(value, Seq):
+        value[:] = [printable(item) for item in value]
+    return value.rfc3339 if isinstance(value, Timestamp) else value
+
+
 def items(kind: Kind, *, keep_empty: bool = False) -> Kind:
     """A list of kind, left out when empty."""
 
@@ -115,10 +126,10 @@ def bind(document: Map, fields: Fields, problems: Diagnostics) -> Map:
     """The canonical model of a normalised document."""
     made = Map()
     for key in sorted(document):
-        if key == "models":  # Compose's JSON has no models
-            continue
         value = document[key]
-        if key in fields:
+        if key.startswith("x-"):
+            value = printable(value)
+        elif key in fields:
             value = convert(fields[key], value, Slot(None, "", problems).below(document, key))
         if value is not OMIT:
             made.put(key, value, document.at.get(key))

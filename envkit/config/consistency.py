@@ -13,7 +13,7 @@ from envkit.config.suggest import did_you_mean, one_of
 from envkit.config.tree import Map, Origin, origin_of
 from envkit.diagnostics import Diagnostics, Position
 
-_KINDS = {"networks": "network", "volumes": "volume", "secrets": "secret", "configs": "config"}
+_KINDS = {"networks": "network", "volumes": "volume", "secrets": "secret", "configs": "config", "models": "model"}
 
 
 class Consistency:
@@ -30,6 +30,8 @@ class Consistency:
         for name, service in self.services.items():
             for rule in RULES:
                 rule(self, name, service)
+        for name, item in (self.model.get("volumes") or {}).items():
+            self._external(name, item)
         for kind in ("secrets", "configs"):
             for name, item in (self.model.get(kind) or {}).items():
                 self._material(kind, name, item)
@@ -75,6 +77,13 @@ class Consistency:
                 "platform", "The service's platform is not built",
                 f"`services.{name}.build.platforms` does not have {service['platform']}", build.at.get("platforms"),
                 f"add {service['platform']}")  # fmt: skip
+        for key, context in (build.get("additional_contexts") or {}).items():
+            other = context.removeprefix("service:")
+            if other != context and "build" not in (self.services.get(other) or self.disabled.get(other) or ()):
+                self.error(
+                    "build-context", "A build context must be a service that is built",
+                    f"`services.{name}.build.additional_contexts.{key}` is {context}",
+                    self.of_service(name, "build", "additional_contexts", key), did_you_mean(other, self.services))
         for index, item in enumerate(build.get("secrets") or ()):
             self._known("secrets", item.get("source", ""), name, ("build", "secrets", index, "source"))
 
@@ -90,8 +99,20 @@ class Consistency:
 
     def mounts(self, name: str, service: Map) -> None:
         for index, mount in enumerate(service.get("volumes") or ()):
+            for key in ("target", "source") if mount.get("type") == "bind" else ("target",):
+                if not mount.get(key):
+                    self.error(
+                        "mount", f"A mount needs a {key}", f"`services.{name}.volumes[{index}]`",
+                        self.of_service(name, "volumes", index), f"add `{key}:`")  # fmt: skip
             if mount.get("type") == "volume" and mount.get("source"):
                 self._known("volumes", mount["source"], name, ("volumes", index, "source"))
+        for model in service.get("models") or ():
+            self._known("models", model, name, ("models", model))
+        for index, port in enumerate(service.get("ports") or ()):
+            if "target" not in port:
+                self.error(
+                    "port", "A port needs a target", f"`services.{name}.ports[{index}]`",
+                    self.of_service(name, "ports", index), "add `target:`")  # fmt: skip
         for kind in ("configs", "secrets"):
             for index, item in enumerate(service.get(kind) or ()):
                 self._known(kind, item.get("source", ""), name, (kind, index, "source"))
@@ -162,21 +183,53 @@ class Consistency:
 
     def watch(self, name: str, service: Map) -> None:
         for index, rule in enumerate((service.get("develop") or {}).get("watch") or ()):
+            if not rule.get("path"):
+                self.error(
+                    "watch-path", "A watch rule needs a path", f"`services.{name}.develop.watch[{index}]`",
+                    self.of_service(name, "develop", "watch", index), "add `path:`")  # fmt: skip
             if not rule.get("target") and rule.get("action") not in ("rebuild", "restart"):
                 self.error(
                     "watch-target", "A watch rule needs a target",
                     f"`services.{name}.develop.watch[{index}]` has the action {rule.get('action', '')!r}",
                     self.of_service(name, "develop", "watch", index), "add `target:`")  # fmt: skip
 
+    def devices(self, name: str, service: Map) -> None:
+        """A request names devices or a number of them."""
+        resources = (service.get("deploy") or {}).get("resources") or {}
+        requests = [(("gpus", index), item) for index, item in enumerate(service.get("gpus") or ())]
+        reserved = (resources.get("reservations") or {}).get("devices") or ()
+        requests += [(("deploy", "resources", "reservations", "devices", i), item) for i, item in enumerate(reserved)]
+        for path, item in requests:
+            if "count" in item and "device_ids" in item:
+                self.error(
+                    "exclusive", "Two attributes exclude each other",
+                    f"`services.{name}`: a device request has both `count` and `device_ids`",
+                    self.of_service(name, *path), "keep one of the two")  # fmt: skip
+
     def _material(self, kind: str, name: str, item: Map) -> None:
-        if item.get("external") or item.get("driver"):
-            return
         wanted = ("file", "environment") if kind == "secrets" else ("file", "environment", "content")
-        if not any(key in item for key in wanted):
+        written = [key for key in wanted if key in item]
+        if len(written) > 1:
+            self.error(
+                "exclusive", "Two attributes exclude each other",
+                f"`{kind}.{name}` has {' and '.join(f'`{key}`' for key in written)}", item.at.get(written[1]),
+                "keep one of them")  # fmt: skip
+        if item.get("external") or (item.get("driver") and kind == "configs"):
+            return
+        if not written:
             section = self.model[kind]
             self.error(
                 "no-content", f"The {_KINDS[kind]} has no content", f"`{kind}.{name}`", section.at.get(name),
                 f"add {', '.join(f'`{key}:`' for key in wanted[:-1])} or `{wanted[-1]}:`")  # fmt: skip
+
+    def _external(self, name: str, item: Map) -> None:
+        """An external volume is only named."""
+        more = [key for key in item if key not in ("name", "external")] if item.get("external") else []
+        if more:
+            self.error(
+                "external", "An external volume can only have a name",
+                f"`volumes.{name}` has {', '.join(f'`{key}`' for key in more)}", item.at.get(more[0]),
+                "remove it, or `external`")  # fmt: skip
 
     def names(self) -> None:
         """Container names are unique."""
@@ -228,4 +281,5 @@ def cycles(graph: dict[str, list[str]]) -> Iterator[list[str]]:
 RULES: tuple[Callable[[Consistency, str, Map], None], ...] = (
     Consistency.source, Consistency.build, Consistency.networks, Consistency.mounts, Consistency.health,
     Consistency.dependencies, Consistency.scale, Consistency.limits, Consistency.watch,
+    Consistency.devices,
 )  # fmt: skip

@@ -149,6 +149,7 @@ _FILE_OBJECT: Fields = {
 }  # fmt: skip
 
 DOCUMENT: Fields = {
+    "models": table(struct({"name": text, "model": text, "context_size": count, "runtime_flags": strings})),
     "name": text,
     "services": table(struct(SERVICE, always=("command", "entrypoint"))),
     "networks": table(struct({

@@ -80,6 +80,8 @@ class Include:
         project = settings.get("project_directory")
         if isinstance(project, str) and project:
             directory = os.path.normpath(os.path.join(scope.directory, project))
+            if self.sources.look(directory) != "directory":  # Compose takes the folder around a missing one
+                directory = os.path.dirname(directory)
         else:
             directory = os.path.dirname(files[0])
         environ = self._environ(settings, directory, scope, origin)

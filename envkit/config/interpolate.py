@@ -55,14 +55,14 @@ def to_mode(text: str) -> int:
 
 
 _SERVICE: dict[str, Cast] = {
-    "configs.*.mode": to_int, "cpu_count": to_int, "cpu_percent": to_number, "cpu_period": to_int,
+    "cpu_count": to_int, "cpu_percent": to_number, "cpu_period": to_int,
     "cpu_quota": to_int, "cpu_rt_period": to_int, "cpu_rt_runtime": to_int, "cpus": to_number, "cpu_shares": to_int,
     "init": to_bool, "deploy.replicas": to_int, "deploy.update_config.parallelism": to_int,
     "deploy.update_config.max_failure_ratio": to_number, "deploy.rollback_config.parallelism": to_int,
     "deploy.rollback_config.max_failure_ratio": to_number, "deploy.restart_policy.max_attempts": to_int,
     "deploy.placement.max_replicas_per_node": to_int, "healthcheck.retries": to_int, "healthcheck.disable": to_bool,
     "oom_kill_disable": to_bool, "oom_score_adj": to_int, "pids_limit": to_int, "ports.*.target": to_int,
-    "privileged": to_bool, "read_only": to_bool, "scale": to_int, "secrets.*.mode": to_int, "stdin_open": to_bool,
+    "privileged": to_bool, "read_only": to_bool, "scale": to_int, "stdin_open": to_bool,
     "tty": to_bool, "ulimits.*": to_int, "ulimits.*.hard": to_int, "ulimits.*.soft": to_int,
     "volumes.*.read_only": to_bool, "volumes.*.volume.nocopy": to_bool,
 }  # fmt: skip

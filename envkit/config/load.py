@@ -83,7 +83,7 @@ class _Loader:
     def model(self) -> Model:
         document, name = self.project()
         if self.options.normalize:
-            normalize(document, name, self.merge)
+            normalize(document, name, self.located.environ.values, self.merge)
         model = bind(document, DOCUMENT, self.problems)
         model.put("name", name, document.at.get("name"))
         model.setdefault("services", Map())
@@ -95,6 +95,7 @@ class _Loader:
             checks = consistency.Consistency(model, disabled, self.problems)
             checks.check()
             checks.names()
+        models = model.pop("models", Map())  # Compose's JSON has none
         profiles.select(model, self.options.services, disabled, self.problems)
         self.problems.raise_if_errors()
         if not self.options.all_resources:
@@ -102,7 +103,7 @@ class _Loader:
         return Model(
             model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened, profiles=active,
             disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems),
-            sources=self.sources,
+            sources=self.sources, models=models,
         )  # fmt: skip
 
     def project(self) -> tuple[Map, str]:
@@ -115,6 +116,10 @@ class _Loader:
         located.environ.values["COMPOSE_PROJECT_NAME"] = name
         located.environ.sources.setdefault("COMPOSE_PROJECT_NAME", None)
         document = self.documents(located.files, Scope(located.directory, located.directory, located.environ))
+        if not document and not self.problems.has_errors:
+            place = Position(located.files[0], 1, 1)
+            names = ", ".join(located.files)
+            self.problems.error("empty-file", "The file is empty", names, place, "declare `services:`")
         self.problems.raise_if_errors()
         return document, name
 
@@ -127,9 +132,6 @@ class _Loader:
                 tree = self._root(root, origin, file)
                 if tree is not None:
                     document = self._document(tree, document, file, within)
-        if not document and not self.problems.has_errors:
-            place = Position(files[0], 1, 1) if files else None
-            self.problems.error("empty-file", "The file is empty", ", ".join(files), place, "declare `services:`")
         set_defaults(document)
         if self.options.resolve_paths or scope.relative != self.located.directory:
             Paths(scope.relative, self.located.environ.values).document(document)
@@ -238,10 +240,11 @@ class _Loader:
         self.problems.raise_if_errors()
 
     def _environment(self, services: Map) -> None:
+        files = envfiles.EnvFiles(self.options.directory, self.sources, self.problems)
         for name, service in services.items():
             if self.options.resolve_environment:
-                envfiles.resolve(service, name, self.located.environ.values, self.sources, self.problems)
-            envfiles.resolve_labels(service, name, self.sources, self.problems)
+                files.resolve(service, name, self.located.environ.values)
+            files.resolve_labels(service, name)
 
     def _name(self) -> str:
         """The project's name: set outside, `name:` of the last file that has one, or the directory's."""

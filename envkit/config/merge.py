@@ -11,7 +11,7 @@ from typing import Any
 
 from envkit.config.rules import Rules
 from envkit.config.scalars import go_format
-from envkit.config.tree import Map, Origin, Seq, as_map, clone, origin_of
+from envkit.config.tree import Map, Origin, Seq, as_map, origin_of
 from envkit.diagnostics import Diagnostics
 
 Node = "Rules[Merger] | None"
@@ -60,8 +60,6 @@ class Merge:
             over_at = over.at.get(key)
             if key not in base:
                 base.put(key, value, over_at)
-            elif key.startswith("x-"):
-                base.put(key, value, over_at.over(base[key], base.at.get(key)) if over_at else None)
             else:
                 below = node.at(key) if node is not None else None
                 merged, origin = self.values(
@@ -84,7 +82,7 @@ class Merge:
             return self._mismatch(sides, "a mapping"), sides.base_at
         if isinstance(base, list):
             if isinstance(over, Seq) and isinstance(base, Seq):
-                return append(base, over), sides.base_at
+                return unite(base, over), sides.base_at
             return self._mismatch(sides, "a list"), sides.base_at
         return over, origin
 
@@ -130,8 +128,17 @@ def remove(document: Any, path: tuple[str, ...]) -> None:
 
 
 def append(base: Seq, over: Seq) -> Seq:
+    """The items of over behind those of base, keys and all."""
     base.extend(over)
     base.at.extend(over.at)
+    return base
+
+
+def unite(base: Seq, over: Seq) -> Seq:
+    """The items of over that base does not have, behind those of base."""
+    for item, origin in zip(over, over.at, strict=True):
+        if not any(item == other and type(item) is type(other) for other in base):
+            base.add(item, origin)
     return base
 
 
@@ -179,10 +186,7 @@ def _sequences(_: Merge, sides: Sides) -> Any:
 
 def _hosts(_: Merge, sides: Sides) -> Any:
     base, over = sequence(sides.base, sides.base_at), sequence(sides.over, sides.over_at)
-    for index, host in enumerate(over):
-        if host not in base:
-            base.add(host, over.at[index])
-    return base
+    return unite(base, over)
 
 
 def _depends_on(merge: Merge, sides: Sides) -> Any:
@@ -214,29 +218,35 @@ def _logging(merge: Merge, sides: Sides) -> Any:
 
 
 def _ulimit(merge: Merge, sides: Sides) -> Any:
-    if isinstance(sides.base, Map) and isinstance(sides.over, Map):
+    if isinstance(sides.base, Map) and isinstance(sides.over, Map) and "single" not in sides.base:
         return merge.mappings(sides.base, sides.over, sides.path, sides.node)
     return sides.over
 
 
 def _ipam(merge: Merge, sides: Sides) -> Any:
-    """Address pools are the same when their subnets are."""
+    """Pools with equal subnets merge; other subnets replace what was there. Compose's own loop, which with two pools
+    on each side mixes them up; kept so that a file means the same."""
     if not isinstance(sides.base, Seq) or not isinstance(sides.over, Seq):
         return sides.over if sides.over is not None else sides.base
     made = Seq()
     for index, pool in enumerate(sides.base):
         for other_index, other in enumerate(sides.over):
             other_at = sides.over.at[other_index]
-            known = [item.get("subnet") for item in made]
-            if other.get("subnet") != pool.get("subnet") and other.get("subnet") not in known:
-                made.add(clone(other), other_at)
+            if other.get("subnet") != pool.get("subnet") and _pool_index(made, other) < 0:
+                made.add(other, other_at)
                 continue
-            merged = merge.mappings(pool, clone(other), sides.path, None)
-            if merged.get("subnet") in known:
-                made[known.index(merged.get("subnet"))] = merged
+            merged = merge.mappings(pool, other, sides.path, None)
+            at = _pool_index(made, merged)
+            if at >= 0:
+                made[at] = merged
             else:
                 made.add(merged, sides.base.at[index])
     return made
+
+
+def _pool_index(pools: Seq, wanted: Map) -> int:
+    """The index of the pool with the same subnet, -1 when there is none."""
+    return next((index for index, pool in enumerate(pools) if pool.get("subnet") == wanted.get("subnet")), -1)
 
 
 TABLE: Rules[Merger] = Rules.of(

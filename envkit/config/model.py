@@ -17,13 +17,14 @@ class Model:
     the key's own. name: the project's; directory: the project directory, absolute; files: the YAML files in the order
     of merging, absolute (`-` for stdin). hardened: the first file is an envkit.yaml. profiles: the active ones; disabled: services that a profile
     leaves out, by name. environ: what interpolation saw; environment: the same with its sources. warnings: what is
-    doubtful but no error. sources: every file that was read or looked for.
+    doubtful but no error. sources: every file that was read or looked for. models: the top-level section, which `plain` lacks as Compose's JSON does.
     """
 
     def __init__(
         self, plain: Map, name: str, directory: str, files: tuple[str, ...], *, hardened: bool = False,
         profiles: tuple[str, ...] = (), disabled: Map | None = None, environment: Environ | None = None,
         warnings: tuple[Diagnostic, ...] = (), sources: Sources | None = None,
+        models: Map | None = None,
     ) -> None:  # fmt: skip
         self.plain = plain
         self.origins: Origins = Origins(plain)
@@ -35,6 +36,7 @@ class Model:
         self.disabled_services = disabled if disabled is not None else Map()
         self.environment = environment if environment is not None else Environ({})
         self.warnings = warnings
+        self.models = models if models is not None else Map()
         self.sources = sources if sources is not None else Sources()
 
     @property

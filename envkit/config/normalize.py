@@ -6,6 +6,7 @@ namespaces and volumes_from, `Dockerfile`, names made of the project's name and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from envkit.config.fields import INHERITED_BY_HOOKS
@@ -56,7 +57,7 @@ def set_defaults(document: Map) -> None:
     rewrite(document, _DEFAULTS)
 
 
-def normalize(document: Map, project: str, merge: Merge) -> None:
+def normalize(document: Map, project: str, environ: Mapping[str, str], merge: Merge) -> None:
     """The implicit parts of a whole project, in place."""
     services = document.get("services")
     if isinstance(services, Map):
@@ -68,7 +69,7 @@ def normalize(document: Map, project: str, merge: Merge) -> None:
             networks.setdefault("default", None)
         for name, service in services.items():
             if isinstance(service, Map):
-                _service(service)
+                _service(service, environ)
                 _hooks(name, service, merge)
     for kind in ("networks", "volumes", "configs", "secrets"):
         section = document.get(kind)
@@ -91,7 +92,7 @@ def _join_default_network(services: Map) -> bool:
     return used
 
 
-def _service(service: Map) -> None:
+def _service(service: Map, environ: Mapping[str, str]) -> None:
     if service.get("pull_policy") == "if_not_present":
         service["pull_policy"] = "missing"
     build = service.get("build")
@@ -99,6 +100,8 @@ def _service(service: Map) -> None:
         build.setdefault("context", ".")
         if build.get("dockerfile") is None and build.get("dockerfile_inline") is None:
             build["dockerfile"] = "Dockerfile"
+        if "args" in build:
+            build["args"] = _resolved(build["args"], environ)
     depends_on = service.get("depends_on")
     found = depends_on if isinstance(depends_on, Map) else Map()
 
@@ -132,6 +135,23 @@ def _hooks(name: str, service: Map, merge: Merge) -> None:
             if key in INHERITED_BY_HOOKS:
                 base.put(key, clone(value), service.at.get(key))
         hooks[index] = merge.services(base, hook, f"{name}.pre_start[{index}]")
+
+
+def _resolved(arguments: object, environ: Mapping[str, str]) -> object:
+    """Build arguments without a value are taken from the environment, or left out when it has none."""
+    made = Map()
+    if isinstance(arguments, Map):
+        for key, value in arguments.items():
+            made.put(key, environ.get(key) if value is None else value, arguments.at.get(key))
+    elif isinstance(arguments, Seq):
+        for index, item in enumerate(arguments):
+            key, equals, text = go_format(item).partition("=")
+            made.put(key, text if equals else environ.get(key), arguments.at[index])
+    else:
+        return arguments
+    for key in [key for key, value in made.items() if value is None]:
+        del made[key]
+    return made
 
 
 def _names(section: Map, project: str) -> None:

@@ -79,6 +79,9 @@ class _Builder:
                 made: Any = resolve(text) if event.implicit[0] and tag is None else text
             else:
                 made = self._tagged(tag, text, event.implicit[0], origin)
+            if made.__class__ is float and made - made != 0:
+                self.problems.error(
+                    "yaml-number", "The number has no JSON form", f"`{text}`", origin.position, "quote it")
             if event.anchor is not None:
                 self.anchors[event.anchor] = (made, origin)
             return made, origin

@@ -86,6 +86,4 @@ def parse_device(text: str) -> dict[str, Any]:
     permissions = "rwm"
     if len(parts) == 3:
         permissions = parts[2]
-    elif len(parts) == 2 and target and set(target) <= set("rwm"):
-        target, permissions = source, target
     return {"source": source, "target": target, "permissions": permissions}
