@@ -24,7 +24,6 @@ from envkit.spec.environment import Dependency, Environment, Resource
 if TYPE_CHECKING:
     from envkit.config.inputs import Inputs
     from envkit.config.options import LoadOptions
-    from envkit.config.reads import Reads
     from envkit.host.home import Home
 
 FORMAT = 1
@@ -55,15 +54,15 @@ def read(path: str, environ: Mapping[str, str], inputs: Inputs) -> Environment |
         return None
 
 
-def write(path: str, environment: Environment, environ: Mapping[str, str], inputs: Inputs, seen: Reads) -> None:
-    """Keep an environment that was compiled from what was seen."""
+def write(path: str, environment: Environment, environ: Mapping[str, str], inputs: Inputs) -> None:
+    """Keep an environment that was compiled from these inputs."""
     from envkit.host.files import make_directory, write_atomic
 
-    words = _words(seen.files)
+    words = _words(inputs.sources.files)
     stamp = os.urandom(8).hex()
     entry = {
         "format": FORMAT, "stamp": stamp, "words": words,
-        "variables": variables_digest(words, environ, inputs.salt), "inputs": inputs.record(seen),
+        "variables": variables_digest(words, environ, inputs.salt), "inputs": inputs.record(),
         "environment": _encode(environment),
     }  # fmt: skip
     origins = {"stamp": stamp, "origins": [dict(item.origins) for item in environment.resources.values()]}

@@ -14,7 +14,7 @@ _INSIDE = re.compile(r"(?<=[^\"'\]}]):(?=[^\s\[\]{},])")
 
 
 def hide(data: bytes | str) -> tuple[str, str] | None:
-    """The text with its inner colons replaced, and the character that stands for them; None when that cannot be done."""
+    """The text with its inner colons replaced, and what stands for them; None when that cannot be done."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
     except UnicodeDecodeError:

@@ -20,6 +20,7 @@ from envkit.config.compile_service import compile_service
 from envkit.config.draft import Scope
 from envkit.config.inputs import Inputs
 from envkit.config.keyed import read_salt
+from envkit.diagnostics import Diagnostic
 from envkit.spec.environment import Environment, Resource
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def compile_environment(
     or take away).
     """
     salt = read_salt(home)
-    scope = Scope(model, inputs or Inputs(home, salt), salt, tolerant=tolerant)
+    scope = Scope(model, inputs or Inputs(home, salt, model.sources), salt, tolerant=tolerant)
     made = _Images(scope)
     resources = list(made.resources.values())
     resources += [compile_network(scope, name) for name in scope.section("networks")]
@@ -51,8 +52,8 @@ def compile_environment(
         else:
             resources.append(compile_service(scope, name, made.of_service[name], made.addresses, digests))
     _warn_unused(scope)
-    for item in model.warnings:
-        scope.found.items.insert(0, item)
+    scope.found.items[:0] = model.warnings
+    scope.found.items.sort(key=_place)
     scope.found.raise_if_errors()
     resources.sort(key=lambda item: (KINDS.index(item.address.kind), item.address))
     return Environment(
@@ -60,6 +61,10 @@ def compile_environment(
         tuple(scope.found), tuple(model.profiles), tuple(model.disabled), _drift_rules(scope),
         dict(scope.section("targets")),
     )  # fmt: skip
+
+
+def _place(item: Diagnostic) -> tuple[str, int, int]:
+    return (item.source.file, item.source.line, item.source.column) if item.source else ("", 0, 0)
 
 
 class _Images:
@@ -145,13 +150,9 @@ class _Images:
 
 
 def _warn_unused(scope: Scope) -> None:
-    for section, why in (
-        ("models", "envkit runs no models; give the endpoint with `environment:`"),
-        ("jobs", "jobs are not run yet"),
-    ):
-        for name in scope.section(section):
-            scope.warning("not-honoured", "A key has no effect", f"{section}.{name} is not honoured: {why}",
-                          f"{section}.{name}", "take it away")  # fmt: skip
+    for name in scope.section("jobs"):
+        scope.warning("not-honoured", "A key has no effect", f"jobs.{name} is not honoured: envkit runs services only",
+                      f"jobs.{name}", "take it away, or make it a service with a profile")  # fmt: skip
 
 
 def _drift_rules(scope: Scope) -> tuple[Mapping[str, str], ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from envkit.config.draft import Draft
 from envkit.config.inputs import project_path
-from envkit.config.quantities import is_true, seconds, size
+from envkit.config.quantities import is_true, size
 
 _BLKIO = ("device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops")
 
@@ -103,7 +103,7 @@ def _put_limits(draft: Draft, service: Mapping[str, Any]) -> None:
     put("memory_swap", size, service.get("memswap_limit"), "memswap_limit")
     put("memory_swappiness", int, service.get("mem_swappiness"), "mem_swappiness")
     for key in ("cpu_shares", "cpu_quota", "cpu_period", "cpu_rt_runtime", "cpu_rt_period"):
-        put(key, _microseconds, service.get(key), key)
+        put(key, int, service.get(key), key)
     put("cpuset", str, service.get("cpuset"), "cpuset")
     put("blkio", _blkio, service.get("blkio_config"), "blkio_config")
     put("oom_kill_disable", is_true, service.get("oom_kill_disable"), "oom_kill_disable")
@@ -111,13 +111,6 @@ def _put_limits(draft: Draft, service: Mapping[str, Any]) -> None:
         draft.spec["limits"] = made
     rest = {key: reserved[key] for key in ("cpus", "devices", "generic_resources") if reserved.get(key)}
     draft.put("reservations", rest or None, "deploy.resources.reservations")
-
-
-def _microseconds(value: Any) -> int:
-    """A number, or one of Compose's durations for cpu_rt_* (`400ms`)."""
-    if isinstance(value, str) and not value.lstrip("-").replace(".", "", 1).isdigit():
-        return round(seconds(value) * 1_000_000)
-    return int(float(value))
 
 
 def _blkio(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envkit.config import cache, reads
+from envkit.config import cache
 from envkit.config.inputs import Inputs
 from envkit.config.keyed import ensure_salt, read_salt
 from envkit.config.materials import ProjectMaterials
+from envkit.config.sources import Sources
 from envkit.spec.environment import Environment
 
 if TYPE_CHECKING:
@@ -52,16 +53,15 @@ def load_environment(
     cached = salt is not None and "-" not in options.files and not tolerant
     path = cache.entry_path(options, home) if cached else ""
     if cached:
-        found = cache.read(path, options.environ, Inputs(home, salt, write=write_cache))
+        found = cache.read(path, options.environ, Inputs(home, salt, Sources(), write=write_cache))
         if found is not None:
             return Loaded(found, options, None)
     from envkit.config.compile import compile_environment
     from envkit.config.load import load_model
 
-    inputs = Inputs(home, salt, write=write_cache)
-    with reads.recording() as seen:
-        model = load_model(options)
-        environment = compile_environment(model, home, inputs=inputs, tolerant=tolerant)
+    model = load_model(options)
+    inputs = Inputs(home, salt, model.sources, write=write_cache)
+    environment = compile_environment(model, home, inputs=inputs, tolerant=tolerant)
     if cached and write_cache and "-" not in model.files:
-        cache.write(path, environment, options.environ, inputs, seen)
+        cache.write(path, environment, options.environ, inputs)
     return Loaded(environment, options, model)

@@ -26,6 +26,7 @@ from typing import Any
 
 from envkit.config.draft import Draft
 from envkit.config.quantities import is_true
+from envkit.config.tree import origin_of
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 """What an ordinary server image needs that starts as root, prepares its files and becomes another user (nginx,
@@ -88,7 +89,7 @@ def _mounts(draft: Draft, service: Mapping[str, Any], tmpfs_is_open: bool) -> No
     for source, item in draft.mounts:
         if "suid-mounts" not in allowed:
             item["nosuid"] = item["nodev"] = True
-        if item["type"] == "bind" and not draft.is_written(f"{source}.bind.create_host_path"):
+        if item["type"] == "bind" and not _asks_to_create(service["volumes"][int(source[8:-1])]):
             item.pop("create_host_path", None)
     if draft.spec.get("read_only") and tmpfs_is_open:
         taken = {item["target"] for _, item in draft.mounts}
@@ -114,10 +115,19 @@ def _check_bind(draft: Draft, entry: Mapping[str, Any], below: str, allowed: set
                     "this machine", path,
                     f"mount a directory of the project, or write `allow: [host-path]` in {draft.base}")  # fmt: skip
         return
-    if scope.tolerant or draft.is_written(f"{below}.bind.create_host_path") or scope.inputs.exists(source):
+    if scope.tolerant or _asks_to_create(entry) or scope.inputs.exists(source):
         return
     scope.error("missing-file", "A file does not exist", f"{path} mounts {source}", path,
                 "create it, or write the long form with `bind: {create_host_path: true}`")  # fmt: skip
+
+
+def _asks_to_create(entry: Mapping[str, Any]) -> bool:
+    """Whether `create_host_path: true` is written. The short syntax implies it; all its values have one origin."""
+    options = entry.get("bind")
+    written, whole = origin_of(options, "create_host_path"), origin_of(entry, "type")
+    if not isinstance(options, Mapping) or options.get("create_host_path") is False:
+        return False
+    return written is not None and (whole is None or (written.line, written.column) != (whole.line, whole.column))
 
 
 def _is_sensitive(source: str, project: str) -> bool:

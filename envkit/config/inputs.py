@@ -1,7 +1,7 @@
 """What an Environment depends on besides the YAML's own text, remembered with its answer.
 
 The compiler asks here for build inputs, profiles, secrets and configs; the compile cache keeps the answers, and those
-of `reads`, and asks again: as long as all are the same, so is the Environment. Standard library only, cheap to import.
+of the loader, and asks again: as long as all are the same, so is the Environment. Standard library only, cheap to import.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from envkit.config import reads
 from envkit.config.keyed import keyed_digest
+from envkit.config.sources import ABSENT, Sources
 
 if TYPE_CHECKING:
     from envkit.host.home import Home
 
 
 class Inputs:
-    """trees: (path, directory of the ignore file, further patterns, digest) of every build input that was asked for.
-    secrets: (path, purpose, keyed digest). write: digests of trees may be kept below home.cache."""
+    """sources: the loader's, completed here. trees: (path, directory of the ignore file, further patterns, digest) of
+    every build input that was asked for. secrets: (path, purpose, keyed digest). write: digests of trees may be kept
+    below home.cache."""
 
-    def __init__(self, home: Home, salt: bytes | None, *, write: bool = False) -> None:
+    def __init__(self, home: Home, salt: bytes | None, sources: Sources, *, write: bool = False) -> None:
         self.home = home
         self.salt = salt
+        self.sources = sources
         self.write = write
         self.trees: list[tuple[str, str, tuple[str, ...], str]] = []
         self.secrets: list[tuple[str, str, str]] = []
@@ -31,12 +33,12 @@ class Inputs:
     def text(self, path: str) -> str | None:
         """A text file, None when it cannot be read."""
         try:
-            return reads.read_file(path).decode("utf-8", "surrogateescape")
+            return self.sources.read(path).decode("utf-8", "surrogateescape")
         except OSError:
             return None
 
     def exists(self, path: str) -> bool:
-        return reads.look(path) != reads.ABSENT
+        return self.sources.look(path) != ABSENT
 
     def tree(self, path: str, exclude: Sequence[str] = (), *, rules_of: str = "") -> str | None:
         """The digest of a file or directory; None when there is nothing. rules_of: the directory whose ignore file
@@ -48,29 +50,36 @@ class Inputs:
         return digest
 
     def secret(self, path: str, purpose: str) -> str | None:
-        """The keyed digest of a secret file; None when it cannot be read."""
+        """The keyed digest of a file with a secret or config; None when it cannot be read."""
         try:
-            made = keyed_digest(self.salt, purpose, reads.read_file(path, secret=True))
+            with open(path, "rb") as file:
+                made = keyed_digest(self.salt, purpose, file.read())
         except OSError:
             return None
         self.secrets.append((path, purpose, made))
         return made
 
-    def record(self, seen: reads.Reads) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Everything that was asked, with the answers, as JSON data."""
-        return {"files": seen.files, "found": seen.found, "trees": self.trees, "secrets": self.secrets}
+        sources = self.sources
+        return {"files": sources.files, "found": sources.found, "trees": self.trees, "secrets": self.secrets}
 
     def holds(self, record: Mapping[str, Any]) -> bool:
         """Whether every question of a record has the same answer now. Raises OSError, HostError."""
         return (
-            all(reads.kind_of(path) == kind for path, kind in record["found"].items())
-            and all(reads.digest_of(path) == digest for path, digest in record["files"].items())
+            all(self.sources.look(path) == kind for path, kind in record["found"].items())
+            and all(self._digest(path) == digest for path, digest in record["files"].items())
             and all(self.secret(path, purpose) == digest for path, purpose, digest in record["secrets"])
             and all(
                 tree_digest(self.home, path, rules, exclude, write=self.write) == digest
                 for path, rules, exclude, digest in record["trees"]
             )
         )
+
+    def _digest(self, path: str) -> str:
+        if self.text(path) is None:
+            return ABSENT
+        return self.sources.files[path]
 
 
 def project_path(directory: str, path: str) -> str:

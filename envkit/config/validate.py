@@ -221,8 +221,9 @@ class _Walker:
         patterns = [item for item in schema.get("patternProperties", ()) if item != "^x-"]
         where = path or "the document"
         if not known and patterns:
-            self._report("invalid-name", "A name is not valid", f"{name!r} below {where} {_NAMES[patterns[0]]}",
-                         below, "", key=True)  # fmt: skip
+            words, example = _NAMES[patterns[0]]
+            self._report("invalid-name", "A name is not valid", f"{name!r} below {where} {words}", below,
+                         f'for example: "{example(name)}"', key=True)  # fmt: skip
             return ""
         hint = did_you_mean(name, known)
         meant = hint.split('"')[1] if hint else ""
@@ -263,10 +264,17 @@ def _example_hint(schema: Schema) -> str:
     return f"for example: {json.dumps(examples[0], ensure_ascii=False)}" if examples else ""
 
 
-_NAMES = {
-    r"^[a-zA-Z0-9._-]+$": "may only have letters, digits, `.`, `_` and `-`",
-    r"^[a-z]+$": "may only have lower-case letters",
-    r"^[a-z0-9]+([._-][a-z0-9]+)*$": "may only have lower-case letters and digits, with `.`, `_` or `-` between them",
-    r"^[/$]": "must be an absolute path, beginning with `/`",
+def _letters(name: str, allowed: str = "[^a-zA-Z0-9._-]+") -> str:
+    return re.sub(allowed, "-", name).strip("-") or "app"
+
+
+_NAMES: dict[str, tuple[str, Callable[[str], str]]] = {
+    r"^[a-zA-Z0-9._-]+$": ("may only have letters, digits, `.`, `_` and `-`", _letters),
+    r"^[a-z]+$": ("may only have lower-case letters", lambda _: "nofile"),
+    r"^[a-z0-9]+([._-][a-z0-9]+)*$": (
+        "may only have lower-case letters and digits, with `.`, `_` or `-` between them",
+        lambda name: _letters(name.lower(), "[^a-z0-9]+"),
+    ),
+    r"^[/$]": ("must be an absolute path, beginning with `/`", lambda name: f"/{name}"),
 }
-"""What the pattern of a name asks for, in words that follow "X …"."""
+"""What the pattern of a name asks for, in words that follow "X …", and the name that was perhaps meant."""

@@ -16,8 +16,9 @@ ImagePath = AbsolutePath
 Owner = str | int
 Command = str | Texts
 Digest = Annotated[
-    str, Field(pattern=r"^([0-9a-f]{64}|.*\$.*)$"), Keywords(patternErrorMessage="must have 64 hex digits")
-]
+    str, Field(pattern=r"^([0-9a-f]{64}|.*\$.*)$"),
+    Keywords(patternErrorMessage="must have 64 hex digits, as `sha256sum` prints them"),
+]  # fmt: skip
 UserName = Annotated[
     str, Field(pattern=r"^([a-z_][a-z0-9_-]{0,30}|.*\$.*)$"),
     Keywords(patternErrorMessage="must have lower-case letters, digits, `_` and `-`, beginning with a letter"),

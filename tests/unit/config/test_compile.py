@@ -22,7 +22,9 @@ services:
 """
 
 
-def compiled(directory: Path, text: str, name: str = "compose.yaml", environ: dict[str, str] | None = None) -> Environment:
+def compiled(
+    directory: Path, text: str, name: str = "compose.yaml", environ: dict[str, str] | None = None
+) -> Environment:
     (directory / name).write_text(text)
     model = load_model(LoadOptions(str(directory), files=(str(directory / name),), environ=environ or {}))
     return compile_environment(model, Home(str(directory / "home")))
@@ -145,8 +147,8 @@ secrets: {key: {environment: KEY}}
     assert Dependency(Address("service", "db"), "started", True, True) in made.services["cache"].depends_on
     assert made.resources[Address("network", "front")].spec == {"name": "shop_front", "internal": True}
     assert [str(address) for address in made.resources] == [
-        "image.assets", "image.nginx", "image.postgres", "image.redis", "image.tool", "network.default", "network.front",
-        "volume.data", "secret.key", "service.cache", "service.db", "service.web",
+        "image.assets", "image.nginx", "image.postgres", "image.redis", "image.tool", "network.default",
+        "network.front", "volume.data", "secret.key", "service.cache", "service.db", "service.web",
     ]  # fmt: skip
 
 

@@ -18,7 +18,8 @@ def built(directory: Path, image: str) -> Environment:
     (directory / "requirements.txt").write_text("flask\n")
     (directory / "base.tar").write_bytes(b"tar")
     indented = image.replace("\n", "\n    ")
-    text = f"name: shop\nservices: {{web: {{image: app}}}}\nimages:\n  base: {{from: scratch}}\n  app:\n    {indented}\n"
+    text = "name: shop\nservices: {web: {image: app}}\nimages:\n  base: {from: scratch}\n  app:\n    "
+    text += f"{indented}\n"
     return compiled(directory, text, "envkit.yaml")
 
 
