@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import sys
@@ -45,3 +46,28 @@ def isolated(test: Callable[..., None]) -> Callable[..., None]:
             raise AssertionError(said or f"the test's process ended with {os.waitstatus_to_exitcode(status)}")
 
     return run
+
+
+def apart(work: Callable[[], Any]) -> Any:
+    """work() in a forked child, as a command of its own would run; returns its value (JSON) or its exit code when it was
+    killed. For tests that run one command after the other and must not stay where the first one went."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            os.write(writer, json.dumps(work()).encode())
+        except BaseException:  # noqa: BLE001  (raised by the parent)
+            os.write(writer, json.dumps({"raised": traceback.format_exc()}).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        said = file.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        return code
+    value = json.loads(said)
+    if isinstance(value, dict) and "raised" in value:
+        raise AssertionError(value["raised"])
+    return value

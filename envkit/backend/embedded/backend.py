@@ -27,7 +27,7 @@ IN_PLACE = frozenset({
     "limits", "labels", "deploy_labels", "restart", "healthcheck", "stop_signal", "stop_grace_period",
     "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published",
 })  # fmt: skip
-RESTART = frozenset({"state", "monitor", "networks.*.address", "networks.*.namespace"})
+RESTART = frozenset({"state", "monitor"})
 
 
 class Embedded:

@@ -137,6 +137,9 @@ def status(record: Record) -> Status:
         frozen = Cgroups.of(record.home).is_frozen(record.cgroup) if record.cgroup else False
         return Status(InstanceState.PAUSED if frozen else InstanceState.RUNNING, init.pid, started_at=begun)
     code, finished = exit_status(record)
+    if init is not None and code is None:
+        await_exits([record])  # it has just ended, and its conmon is about to write the code
+        code, finished = exit_status(record)
     if init is None and code is None:
         if record.complete:
             return Status(InstanceState.EXITED, ever=False)

@@ -6,6 +6,7 @@ xattr `trusted.overlay.opaque`, or `user.overlay.opaque` where the mount has use
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -14,6 +15,7 @@ from functools import lru_cache
 
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _MAX_LINKS = 40
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 class Stack:
@@ -75,7 +77,9 @@ class Stack:
         for tree in self.trees:
             try:
                 info = os.lstat(f"{tree}/{relative}" if relative else tree)
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
                 if _hides(tree, relative):
                     return None
                 continue
@@ -92,7 +96,9 @@ def _hides(tree: str, relative: str) -> bool:
         current = f"{current}/{part}"
         try:
             info = os.lstat(current)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
             return False
         if not stat.S_ISDIR(info.st_mode):
             return True

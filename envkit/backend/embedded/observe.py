@@ -27,7 +27,7 @@ def observe(home: Home, environment: Environment) -> ObservedState:
     name = environment.name
     found: dict[Address, ObservedResource] = {}
     present = [record for record in records.load_all(home, name) if not record.oneoff]
-    wires = wiring.Observer(home, name, present)
+    wires = wiring.Observer(home, name)
     found.update(wires.networks())
     for volume in volumes.load_all(home, name):
         if volume.key:

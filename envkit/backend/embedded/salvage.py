@@ -22,7 +22,10 @@ from envkit.host.namespace import Engine
 from envkit.host.steps import step
 
 _END = 5.0
-_OWN = ("instances", "resources", "environment.json", "supervisor.log", "events.jsonl", "events.jsonl.1")
+_OWN = (
+    "resources", "environment.json", "supervisor.log", "events.jsonl", "events.jsonl.1", "network.json",
+    "instances",  # the last: without it nothing is left to be removed
+)  # fmt: skip
 
 
 def salvage(home: Home, environment: str, mounted: set[str]) -> None:
@@ -94,7 +97,10 @@ def is_empty(home: Home, environment: str) -> bool:
 
 def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
     """Remove every trace of an empty environment but its volumes and its journal."""
+    from envkit.backend.embedded import wiring
+
     end_supervisor(home, environment)
+    wiring.forget_networks(home, environment)
     step("environment.remove")
     teardown.unmount_below([run_directory(home, environment)], mounted)
     remove_tree(run_directory(home, environment))
@@ -108,6 +114,11 @@ def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
         os.unlink(os.path.join(home.environment(environment), "lock"))
     with suppress(OSError):  # not empty: the journal is its writer's to remove
         os.rmdir(home.environment(environment))
+
+
+def is_half_removed(home: Home, environment: str) -> bool:
+    """Whether a `down` was cut off after its last instance: the directory of instances is there, and empty."""
+    return os.path.isdir(home.instances(environment)) and is_empty(home, environment)
 
 
 def release_engine(home: Home, engine: Engine) -> None:

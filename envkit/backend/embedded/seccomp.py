@@ -11,7 +11,6 @@ import base64
 import ctypes
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -203,7 +202,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 def document(text: str, capabilities: Sequence[str]) -> dict[str, Any]:
     """`linux.seccomp` for a runtime that compiles itself."""
-    return select(_parse(text), capabilities, platform.machine())
+    return select(_parse(text), capabilities, os.uname().machine)
 
 
 def program(home: Home, text: str, capabilities: Sequence[str]) -> str:
@@ -212,7 +211,7 @@ def program(home: Home, text: str, capabilities: Sequence[str]) -> str:
     text: a profile's JSON. One cache entry per profile, capability set, architecture and libseccomp; an entry carries
     its own digest, since crun accepts a program that was cut off.
     """
-    machine = platform.machine()
+    machine = os.uname().machine
     version = _library_identity()
     key = sha256(canonical_json([sha256(text.encode()), sorted(capabilities), machine, version]))[7:39]
     path = os.path.join(home.cache, "seccomp", key)

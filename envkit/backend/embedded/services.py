@@ -76,7 +76,7 @@ class Services:
         self.digest_of = digest_of
         self.host = os.uname().nodename
         self.cgroups = Cgroups.of(home)
-        self.wires = wiring.Wires(home, environment, emit)
+        self.wires = wiring.Wires(home, environment)
         self._shared_ipc = {
             str(item.spec["ipc"]).removeprefix("service:")
             for item in environment.services.values()
@@ -95,7 +95,7 @@ class Services:
 
         for job in jobs:
             self._guarded(job, self._begin)
-        self._check_ports(jobs)
+        self._choose_ports(jobs)
         for job in jobs:
             if not job.is_open or (job.old is None and job.record is None):
                 report(job)
@@ -169,12 +169,14 @@ class Services:
                     "create it, or write `bind: {create_host_path: true}` for an empty directory",
                 )  # fmt: skip
 
-    def _check_ports(self, jobs: Sequence[Job]) -> None:
+    def _choose_ports(self, jobs: Sequence[Job]) -> None:
+        """Published ports are chosen, and conflicts found, before anything is taken away."""
         going = [job.old for job in jobs if job.is_open and job.old is not None]
+        fresh = [job.record for job in jobs if job.is_open and job.fresh and job.record is not None]
+        failed = self.wires.choose_ports(fresh, going)
         for job in jobs:
-            if job.is_open and job.fresh and job.record is not None and job.record.spec.get("ports"):
-                record = job.record
-                self._guarded(job, lambda _, record=record: self.wires.check_ports(record, going))  # type: ignore[misc]
+            if job.record is not None and job.record.id in failed:
+                job.error = self._named(job, failed[job.record.id])
 
     def _must_start(self, job: Job) -> bool:
         if job.fresh:
@@ -225,7 +227,8 @@ class Services:
         record.limits = self.cgroups.effective(wanted)
         if any(item.path == "state" for item in change.attributes):
             instance.resume(record)
-        self.wires.mend([record])
+        if any(item.path.startswith(("published.", "networks.")) for item in change.attributes):
+            self.wires.mend([record])
         record.desired, record.complete = "running", True
         record.save()
 

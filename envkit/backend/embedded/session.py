@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from threading import Event as Flag
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from envkit.address import Address
 from envkit.backend.base import Done, Materials
@@ -15,7 +16,7 @@ from envkit.backend.embedded import parallel, resources, salvage, services, volu
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
-from envkit.errors import ApplyError, EnvkitError, NotFoundError
+from envkit.errors import ApplyError, ConflictError, EnvkitError, NotFoundError
 from envkit.events import Emit, Event, EventKind
 from envkit.host import mounts
 from envkit.host.cgroups import Cgroups
@@ -24,8 +25,10 @@ from envkit.host.home import Home
 from envkit.host.lock import Lock, describe
 from envkit.host.namespace import Engine
 from envkit.plan.model import Action, Change
-from envkit.spec.canonical import ImageSpec
 from envkit.spec.environment import Condition, Environment
+
+if TYPE_CHECKING:
+    from envkit.spec.canonical import ImageSpec
 
 
 class EmbeddedSession:
@@ -46,7 +49,7 @@ class EmbeddedSession:
         self.services = services.Services(home, environment, self.workshop, emit, self._digest_of)
         self._serial = threading.Lock()
         self._failed = False
-        self._touched = False
+        self._touched = self._deleted = False
 
     def apply(self, changes: Sequence[Change], done: Done) -> None:
         self._touched = True
@@ -58,9 +61,12 @@ class EmbeddedSession:
         groups: dict[str, list[Change]] = {}
         for change in changes:
             groups.setdefault(change.address.kind, []).append(change)
-        for kind in ("volume", "network", "secret", "config"):
+        self._deleted = self._deleted or any(change.action is Action.DELETE for change in changes)
+        for kind in ("volume", "secret", "config"):
             for change in groups.get(kind, ()):
                 self._one(change, report)
+        if networks := groups.get("network"):
+            self._networks(networks, report)
         instances, images = groups.get("service", []), groups.get("image", [])
         if instances:
             with self._serial:  # two batches at once would fight for the same cores and the same network state
@@ -68,17 +74,13 @@ class EmbeddedSession:
         parallel.each(images, lambda change: self._one(change, report), self.width)
 
     def _one(self, change: Change, report: Done) -> None:
-        work = {"image": self._image, "network": self._network, "volume": self._volume}.get(
+        work = {"image": self._image, "volume": self._volume}.get(
             change.address.kind, self._remembered
         )
         try:
             work(change)
-        except EnvkitError as error:
-            if not isinstance(error, ApplyError):
-                error = ApplyError(error.summary, error.detail, error.hint, address=str(change.address))
-            report(change, error)
-        except OSError as error:
-            report(change, ApplyError("A file operation failed", str(error), address=str(change.address)))
+        except (EnvkitError, OSError) as error:
+            report(change, _named(change, error))
         else:
             report(change, None)
 
@@ -124,16 +126,19 @@ class EmbeddedSession:
                 if other.kind == "image"
             }
             digest = build(
-                cast(ImageSpec, spec), store=store, home=self.home, directory=self.environment.directory, images=known,
+                cast("ImageSpec", spec), store=store, home=self.home, directory=self.environment.directory, images=known,
                 emit=self.emit,
             )  # fmt: skip
         resources.save(self.home, name, address, spec, change.resource.fingerprint, digest=digest)
 
     # -- networks, volumes, and what only has to be remembered
 
-    def _network(self, change: Change) -> None:
+    def _networks(self, changes: Sequence[Change], report: Done) -> None:
         with self._serial:
-            self.services.wires.apply_network(change)
+            failed = self.services.wires.apply_networks(changes)
+        for change in changes:
+            error = failed.get(id(change))
+            report(change, None if error is None else _named(change, error))
 
     def _volume(self, change: Change) -> None:
         before = dict(change.observed.spec) if change.observed else {}
@@ -168,10 +173,9 @@ class EmbeddedSession:
     def close(self) -> None:
         """Start the supervisor, drop what nothing needs, and leave no trace of an environment that is no more."""
         name = self.environment.name
-        if salvage.is_empty(self.home, name):
-            if self._touched:
-                salvage.remove_environment(self.home, name, self.mounted)
-                salvage.release_engine(self.home, self.engine)
+        if salvage.is_empty(self.home, name) and (self._deleted or salvage.is_half_removed(self.home, name)):
+            salvage.remove_environment(self.home, name, self.mounted)
+            salvage.release_engine(self.home, self.engine)
             return
         services.drop_unused_roots(self.home, name, self.mounted)
         if records.load_all(self.home, name):
@@ -181,6 +185,21 @@ class EmbeddedSession:
             facts |= {"generation": int(facts.get("generation", 0)) + 1, "directory": self.environment.directory,
                       "files": list(self.environment.files), "hardened": self.environment.hardened}  # fmt: skip
             resources.save_environment_facts(self.home, name, facts)
+
+
+def _named(change: Change, error: Exception) -> ApplyError:
+    """The error as the change's own."""
+    if isinstance(error, ApplyError):
+        return error
+    if isinstance(error, EnvkitError):
+        return ApplyError(error.summary, error.detail, error.hint, address=str(change.address))
+    return ApplyError("A file operation failed", str(error), address=str(change.address))
+
+
+@cache
+def engine_of(home: Home) -> Engine:
+    """The one Engine of this process: it remembers the way out."""
+    return Engine(home)
 
 
 @contextmanager
@@ -197,7 +216,7 @@ def opened(
 
     lock.acquire(lock_timeout, on_wait)
     try:
-        engine = Engine(home)
+        engine = engine_of(home)
         engine.enter()
         Cgroups.of(home).prepare(environment.name)
         session = EmbeddedSession(home, environment, supply, emit, width, engine)
@@ -211,12 +230,22 @@ def opened(
 
 
 def maintain(home: Home, environment: str) -> None:
-    """Start the supervisor again if it has died while instances are there. Cheap when all is well."""
+    """Start the supervisor again if it has died while instances are there; finish a removal that was cut off."""
     from envkit.backend.embedded import supervisor
 
-    if supervisor.is_running(home, environment) or not records.load_all(home, environment):
-        return
-    engine = Engine(home)
-    if engine.is_live():
-        engine.enter()
-        supervisor.ensure_running(home, environment)
+    if records.load_all(home, environment):
+        engine = engine_of(home)
+        if not supervisor.is_running(home, environment) and engine.is_live():
+            engine.enter()
+            supervisor.ensure_running(home, environment)
+    elif salvage.is_half_removed(home, environment):
+        lock = Lock(os.path.join(home.environment(environment), "lock"), {"command": "maintain"})
+        with suppress(ConflictError):  # somebody is at work there
+            lock.acquire(0)
+            try:
+                engine = engine_of(home)
+                engine.enter()
+                salvage.remove_environment(home, environment, {row.target for row in mounts.mount_table()})
+                salvage.release_engine(home, engine)
+            finally:
+                lock.release()

@@ -1,79 +1,268 @@
 """Where instances meet the network: attaching, name files, published ports, and what is observed of them.
 
-The one place of the instance side that knows the network's modules.
+The one place of the instance side that knows the network's modules. Heavy ones are imported when there is a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
+from envkit.backend.embedded import network_state
 from envkit.backend.embedded.mounts import Mount, file_bind
 from envkit.backend.embedded.namespaces import Peer
 from envkit.backend.embedded.record import Record
-from envkit.events import Emit
+from envkit.errors import ConflictError
 from envkit.host.home import Home
 from envkit.observed.state import ObservedResource
-from envkit.plan.model import Change
+from envkit.plan.model import Action, Change
 from envkit.spec.environment import Environment
+
+if TYPE_CHECKING:
+    from envkit.backend.embedded.attach import Request
+
+NAME_FILES = ("hosts", "hostname", "resolv.conf")
+_LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
 class Wires:
-    def __init__(self, home: Home, environment: Environment, emit: Emit) -> None:
+    """The network side of one session."""
+
+    def __init__(self, home: Home, environment: Environment) -> None:
         self.home = home
         self.environment = environment
-        self.emit = emit
+        self._external: set[str] = set()
 
-    def check_ports(self, record: Record, going: Sequence[Record]) -> None:
-        """Raise ConflictError when a port that record publishes is taken by anybody but the instances that go."""
+    # -- networks
+
+    def apply_networks(self, changes: Sequence[Change]) -> dict[int, Exception]:
+        """Carry out changes of networks; id(change) -> its error."""
+        from envkit.backend.embedded import network
+        from envkit.errors import EnvkitError
+
+        failed: dict[int, Exception] = {}
+        name = self.environment.name
+        for change in changes:
+            key = change.address.name
+            try:
+                if change.action is Action.DELETE or change.action.replaces:
+                    network.remove(self.home, name, [key])
+                if change.resource is not None:
+                    network.create(self.home, name, key, change.resource.spec, change.resource.fingerprint)
+            except (EnvkitError, OSError) as error:
+                failed[id(change)] = error
+        return failed
+
+    def _use_external(self, keys: Collection[str]) -> None:
+        """External networks have no change of their own: they are looked up when the first instance wants one."""
+        from envkit.backend.embedded import network
+
+        for key in sorted(set(keys) - self._external):
+            resource = self.environment.get("network", key)
+            if resource is not None and resource.spec.get("external"):
+                network.create(self.home, self.environment.name, key, resource.spec, resource.fingerprint)
+            self._external.add(key)
+
+    # -- instances
+
+    def choose_ports(self, rows: Sequence[Record], going: Sequence[Record]) -> dict[str, ConflictError]:
+        """Give every published port of the rows its host port (record.ports); id -> the conflict where one is taken.
+
+        going: instances that are removed before, whose ports are free then and preferred by their successors.
+        """
+        wanted = [record for record in rows if record.spec.get("ports")]
+        if not wanted:
+            return {}
+        from envkit.backend.embedded import ports
+
+        holder = ports.holders(self.home, [record.id for record in (*going, *wanted)])
+        before = {record.directory: record.ports for record in going}
+        given: list[tuple[ports.Port, str]] = []
+        failed: dict[str, ConflictError] = {}
+
+        def taken(port: ports.Port) -> str:
+            return next((name for other, name in given if ports.clash(port, other)), "") or holder(port)
+
+        for record in wanted:
+            identity = f"{record.environment}/{record.key}"
+            previous = before.get(record.directory) or record.ports
+            try:
+                record.ports = ports.resolve(record.spec["ports"], identity, taken, previous)
+            except ConflictError as error:
+                failed[record.id] = error
+                continue
+            given += [(port, str(record.address)) for port in record.ports]
+        return failed
 
     def attach(self, rows: Sequence[Record]) -> None:
-        """Give every instance its network namespace, links and addresses."""
+        """Have every instance that has networks in them; what is missing of one that was there is made again.
+
+        Writes `hosts` and `resolv.conf` into the record directories. Raises ConflictError, NotFoundError, HostError.
+        """
+        wired = [record for record in rows if record.spec.get("networks")]
+        if not wired:
+            return
+        from envkit.backend.embedded import attach
+
+        self._use_external({key for record in wired for key in record.spec["networks"]})
+        members = attach.attach_many(self.home, self.environment.name, [self._request(record) for record in wired])
+        for record in wired:
+            member = members[record.id]
+            record.netns = member.netns
+            record.networks = {
+                key: {"ipv4": item.ipv4, "ipv6": item.ipv6, "mac": item.mac, "interface": item.interface}
+                for key, item in member.endpoints.items()
+            }
+        asleep = {record.id: True for record in wired if not members[record.id].live}
+        if asleep:
+            attach.set_live(self.home, self.environment.name, asleep)
+
+    def _request(self, record: Record) -> Request:
+        from envkit.backend.embedded.attach import Request
+
+        spec = record.spec
+        return Request(
+            id=record.id, service=record.service, replica=record.replica, name=record.name, directory=record.directory,
+            networks=spec["networks"], hostname=record.hostname, domain=str(spec.get("domainname") or ""),
+            mac_address=str(spec.get("mac_address") or ""), ports=record.ports,
+            extra_hosts=spec.get("extra_hosts") or {}, links=spec.get("links") or (), dns=spec.get("dns") or (),
+            dns_search=spec.get("dns_search") or (), dns_opt=spec.get("dns_opt") or (),
+            use_aliases=not record.oneoff or bool(spec.get("use_aliases")),
+        )  # fmt: skip
 
     def publish(self, rows: Sequence[Record]) -> None:
-        """Let published ports lead to their instances, and names to their addresses."""
+        """Let the published ports of the instances lead to them."""
+        wanted = {record.id: True for record in rows if record.ports and record.netns}
+        if wanted:
+            from envkit.backend.embedded import publish
 
-    def apply_network(self, change: Change) -> None:
-        """Carry out a network's change."""
+            publish.set_published(self.home, self.environment.name, wanted)
 
     def mend(self, rows: Sequence[Record]) -> None:
-        """Repair what is missing of living instances."""
+        """Make again what is missing of living instances: links, addresses, rules."""
+        self.attach(rows)
+        if any(record.ports and record.netns for record in rows):
+            from envkit.backend.embedded import publish
+
+            publish.rebuild(self.home, self.environment.name)
 
     def files(self, record: Record, peer: Peer | None) -> list[Mount]:
-        """The mounts of /etc/hosts, /etc/hostname and /etc/resolv.conf."""
-        directory = peer.directory if peer is not None else record.directory
-        if peer is None:
-            contents = {"hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n", "hostname": record.hostname + "\n",
-                        "resolv.conf": ""}
-            for name, text in contents.items():
-                with open(record.path(name), "w", encoding="utf-8") as file:
-                    file.write(text)
+        """The mounts of /etc/hosts, /etc/hostname and /etc/resolv.conf; their files are in the record directory.
+
+        peer: the instance whose network is shared, and so its files.
+        """
+        directory = record.directory
+        if peer is not None:
+            directory = peer.directory
+        else:
+            texts = {"hostname": record.hostname + "\n"}
+            if not record.spec.get("networks"):
+                texts |= {"hosts": self._hosts(record), "resolv.conf": self._resolver(record)}
+            for name, text in texts.items():
+                _write(record.path(name), text)
         read_only = bool(record.spec.get("read_only"))
-        return [
-            file_bind(f"{directory}/{name}", f"/etc/{name}", read_only=read_only)
-            for name in ("hosts", "hostname", "resolv.conf")
-        ]
+        return [file_bind(f"{directory}/{name}", f"/etc/{name}", read_only=read_only) for name in NAME_FILES]
+
+    def _hosts(self, record: Record) -> str:
+        """/etc/hosts of an instance without networks: the host's where it shares the host's, plus `extra_hosts`."""
+        text = _LOCALHOST
+        if record.network_mode == "host":
+            text = _read("/etc/hosts") or text
+        elif record.hostname:
+            text += f"127.0.0.1\t{record.hostname}\n"
+        for name, addresses in (record.spec.get("extra_hosts") or {}).items():
+            text += "".join(f"{'127.0.0.1' if item == 'host-gateway' else item}\t{name}\n" for item in addresses)
+        return text
+
+    def _resolver(self, record: Record) -> str:
+        """/etc/resolv.conf of an instance without networks."""
+        from envkit.host.resolv_conf import ResolvConf, read_resolv_conf
+
+        spec = record.spec
+        host = read_resolv_conf() if record.network_mode == "host" else ResolvConf()
+        return ResolvConf(
+            tuple(spec.get("dns") or host.nameservers), tuple(spec.get("dns_search") or host.search),
+            tuple(spec.get("dns_opt") or host.options),
+        ).text()  # fmt: skip
 
 
-def has_networks(home: Home, environment: str) -> bool:
-    return False
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, text.encode())
+        os.fchmod(descriptor, 0o644)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def detach(home: Home, rows: Sequence[Record]) -> None:
-    """Take the instances' links, addresses, names and published ports away."""
+    """Take the instances' links, addresses, names and published ports away; absent ones are fine."""
+    by_environment: dict[str, list[str]] = {}
+    for record in rows:
+        if record.spec.get("networks"):
+            by_environment.setdefault(record.environment, []).append(record.id)
+    for environment, identities in by_environment.items():
+        from envkit.backend.embedded import attach
+
+        attach.detach_many(home, environment, identities)
+
+
+def has_networks(home: Home, environment: str) -> bool:
+    """Whether the environment has a network of its own, or an instance in any."""
+    state = network_state.load(home, environment)
+    return bool(state.networks or state.members)
+
+
+def forget_networks(home: Home, environment: str) -> None:
+    """Drop what an environment without networks of its own may still know of others', and its rules."""
+    state = network_state.load(home, environment)
+    if not state.is_empty:
+        from envkit.backend.embedded import network
+
+        network.remove(home, environment, [*state.networks, *state.external])
 
 
 def port_texts(record: Record) -> list[str]:
-    return []
+    """Published ports for people: 127.0.0.1:8080->80/tcp."""
+    if not record.ports:
+        return []
+    from envkit.backend.embedded.network_observe import text_of
+
+    return [text_of(port) for port in record.ports]
 
 
 class Observer:
-    def __init__(self, home: Home, environment: str, rows: Sequence[Record]) -> None:
-        self.home = home
+    """What the kernel has of an environment's networks now; asked once, and only where there are any."""
+
+    def __init__(self, home: Home, environment: str) -> None:
+        self._observation = None
+        if os.path.exists(network_state.path_of(home, environment)):
+            from envkit.backend.embedded.network_observe import Observation
+
+            self._observation = Observation(home, environment)
 
     def networks(self) -> dict[Address, ObservedResource]:
-        return {}
+        """The environment's networks, external ones included."""
+        if self._observation is None:
+            return {}
+        found = {}
+        for key, seen in self._observation.networks().items():
+            address = Address("network", key)
+            found[address] = ObservedResource(
+                address, seen.spec, seen.fingerprint, seen.expected, seen.actual, missing=seen.missing
+            )
+        return found
 
     def instance(self, record: Record) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        return {}, {}
+        """(expected, actual) of one instance's links and published ports."""
+        return ({}, {}) if self._observation is None else self._observation.instance(record.id)
