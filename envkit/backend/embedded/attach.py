@@ -25,7 +25,7 @@ from envkit.backend.embedded.network_state import (
     save,
 )
 from envkit.errors import ConflictError, NotFoundError
-from envkit.host import files, links, namespace
+from envkit.host import files, links, namespace, resolv_conf
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.steps import step
@@ -75,10 +75,11 @@ def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> di
     except BaseException:
         detach_many(home, environment, new)
         raise
+    outside = resolv_conf.upstream()
     for request in requests:
         member = members[request.id]
         files.make_directory(request.directory, 0o700)
-        conf = hosts.resolv_conf(member, networks, search=request.dns_search, options=request.dns_opt)
+        conf = hosts.resolv_conf(member, networks, outside, search=request.dns_search, options=request.dns_opt)
         hosts.write_in_place(os.path.join(request.directory, "resolv.conf"), conf)
     hosts.refresh(home, environment)
     return members
@@ -262,21 +263,3 @@ def set_live(home: Home, environment: str, live: Mapping[str, bool]) -> None:
                 state.members[identity].live = value
         save(home, state)
     hosts.refresh(home, environment)
-
-
-def observe(home: Home, environment: str) -> dict[str, dict[str, tuple[str, str]]]:
-    """id -> {`networks.KEY`: (expected, actual)} of every member: is its link in its bridge? Writes nothing."""
-    state = load(home, environment)
-    if not state.members:
-        return {}
-    present = {link.name: link for link in links.links()}
-    bridges = {network.id: network.bridge for one in reach(home, state) for network in one.networks.values()}
-    found: dict[str, dict[str, tuple[str, str]]] = {}
-    for member in state.members.values():
-        rows = found[member.id] = {}
-        for key, item in member.endpoints.items():
-            link = present.get(item.veth)
-            bridge = present.get(bridges.get(item.network, ""))
-            attached = link is not None and bridge is not None and link.master == bridge.ifindex
-            rows[f"networks.{key}"] = ("attached", "attached" if attached else "detached" if link else "missing")
-    return found

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
 from envkit.backend.embedded.network_state import Member, Network, State, load, reach
-from envkit.host import resolv_conf as host_resolver
 from envkit.host.home import Home
 from envkit.host.lock import Lock
 from envkit.host.resolv_conf import MAX_SERVERS, ResolvConf
@@ -172,16 +171,16 @@ def write_in_place(path: str, content: str) -> None:
 
 
 def resolv_conf(
-    member: Member, networks: Mapping[str, Network], *, search: Sequence[str] = (), options: Sequence[str] = ()
-) -> str:
-    """The content of a member's resolv.conf: the resolver on its gateway, then servers that serve without it.
+    member: Member, networks: Mapping[str, Network], outside: ResolvConf, *, search: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """The content of a member's resolv.conf: the resolver on its gateway, then servers that serve without it. Pure.
 
-    networks: by id. Names in the hosts file need none of them. Without a way out only the resolver is named. ndots:0
-    lets a plain name be asked as it is before search domains are tried.
+    networks: by id; outside: the host's settings. Names in the hosts file need no server. Without a way out only the
+    resolver is named. ndots:0 lets a plain name be asked as it is before search domains are tried.
     """
     key = member.gateway or next(iter(member.endpoints))
     network = networks[member.endpoints[key].network]
-    outside = host_resolver.upstream()
     further = (member.dns or outside.nameservers) if member.gateway else ()
     domains = tuple(search) or outside.search
     inherited = [option for option in outside.options if not option.startswith("ndots:")]

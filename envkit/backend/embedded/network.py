@@ -1,4 +1,4 @@
-"""Networks of an environment: one bridge each, made, mended, observed and removed.
+"""Networks of an environment: one bridge each, made, mended and removed.
 
 Calls are about the state afterwards; they run inside the engine namespace, in the host's network namespace.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from envkit.backend.embedded.network_observe import rules_state
 from envkit.backend.embedded.network_state import (
     External,
     Network,
@@ -22,7 +22,7 @@ from envkit.backend.embedded.network_state import (
     save,
 )
 from envkit.errors import NotFoundError, UnsupportedError
-from envkit.host import links, neighbours, nft_read, sysctl
+from envkit.host import links, neighbours, sysctl
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
 from envkit.host.steps import step
@@ -34,17 +34,6 @@ OPTIONS = {  # driver_opts that are honoured
     "masquerade": f"{_OPTION}bridge.enable_ip_masquerade",
     "icc": f"{_OPTION}bridge.enable_icc",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What is known and what is there of one network; expected and actual as in ObservedResource."""
-
-    spec: Mapping[str, Any]
-    fingerprint: str
-    expected: Mapping[str, Any] = field(default_factory=dict)
-    actual: Mapping[str, Any] = field(default_factory=dict)
-    missing: bool = False
 
 
 def problems(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -79,6 +68,7 @@ def create(home: Home, environment: str, key: str, spec: Mapping[str, Any], fing
             save(home, state, durable=True)
         _realise(network)
         plug(network, (member for one in reach(home, state) for member in one.members.values()))
+        _enforce(home, state)
     neighbours.ensure(home)
     return network
 
@@ -133,12 +123,23 @@ def _use_external(home: Home, state: State, key: str, spec: Mapping[str, Any], f
                 save(home, other, durable=True)
             state.external[key] = External(network.id, dict(spec), fingerprint)
             save(home, state, durable=True)
+            _enforce(home, state)
             return network
     raise NotFoundError(
         "an external network does not exist",
         f"{key} wants {name!r}, and no environment here has a network of that name",
         "apply the environment that owns it first, or take `external` away",
     )  # fmt: skip
+
+
+def _enforce(home: Home, state: State) -> None:
+    """Load the environment's nft table where it is not in force as it should be."""
+    from envkit.backend.embedded import publish
+
+    bridges = {network.bridge for network in publish.networks_of(home, state)}
+    if rules_state(home, state) != "in force" or bridges != publish.bridges_in_force(home, state):
+        publish.load_table(home, state)
+        save(home, state)
 
 
 def _realise(network: Network) -> None:
@@ -209,41 +210,3 @@ def delete_links(names: Iterable[str]) -> None:
     if len(batch):
         batch.delete_group(group)
         batch.send()
-
-
-def observe(home: Home, environment: str) -> dict[str, Observed]:
-    """Every network of the environment, external ones included. Writes nothing."""
-    state = load(home, environment)
-    if not (state.networks or state.external):
-        return {}
-    present = {link.name: link for link in links.links()}
-    held: dict[int, set[str]] = {}
-    for index, address in links.addresses():
-        held.setdefault(index, set()).add(address)
-    rules = table_state(home, state)
-    found = {}
-    for key, network in state.networks.items():
-        link = present.get(network.bridge)
-        addresses = held.get(link.ifindex, set()) if link else set()
-        expected = {"bridge": "up", "rules": "in force", **{f"address.{item}": "present" for item in network.gateways}}
-        actual = {
-            "bridge": "missing" if link is None else "up" if link.up else "down",
-            "rules": rules,
-            **{f"address.{item}": "present" if item in addresses else "missing" for item in network.gateways},
-        }
-        found[key] = Observed(network.spec, network.fingerprint, expected, actual, missing=link is None)
-    for key, external in state.external.items():
-        owner, _, own_key = external.id.partition("/")
-        there = own_key in load(home, owner).networks
-        found[key] = Observed(external.spec, external.fingerprint, missing=not there)
-    return found
-
-
-def table_state(home: Home, state: State) -> str:
-    """ "in force" while the environment's nft table is as it was loaded; else "missing" or "changed"."""
-    from envkit.backend.embedded.publish import FAMILY, table_name
-
-    now = nft_read.digest(FAMILY, table_name(home, state.environment))
-    if now == state.table:
-        return "in force"
-    return "changed" if now else "missing"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from envkit.errors import NotFoundError
@@ -153,9 +153,13 @@ def save(home: Home, state: State, *, durable: bool = False) -> None:
         files.remove_tree(path)
         return
     files.make_directory(os.path.dirname(path), 0o700)
-    value = asdict(state)
-    value["boot"] = boot_id()
-    value.pop("environment")
+    value = {
+        "networks": {key: _plain(item) for key, item in state.networks.items()},
+        "external": {key: _plain(item) for key, item in state.external.items()},
+        "members": {key: _plain(item) for key, item in state.members.items()},
+        "table": state.table,
+        "boot": boot_id(),
+    }
     files.write_json(path, value, 0o600, durable=durable)
 
 
@@ -174,6 +178,14 @@ def environments(home: Home) -> list[str]:
     except FileNotFoundError:
         return []
     return [name for name in names if os.path.exists(path_of(home, name))]
+
+
+def _plain(item: Network | External | Endpoint | Member) -> dict[str, Any]:
+    """dataclasses.asdict without its copying, which costs 50 ms per 100 members."""
+    value = {name: getattr(item, name) for name in item.__slots__}
+    if isinstance(item, Member):
+        value["endpoints"] = {key: _plain(entry) for key, entry in item.endpoints.items()}
+    return value
 
 
 def load_others(home: Home, state: State) -> list[State]:

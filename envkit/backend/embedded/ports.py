@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from envkit.backend.embedded.network_observe import ANY, text_of
 from envkit.backend.embedded.network_state import State, environments, load
 from envkit.errors import ConflictError, HostError
 from envkit.host import listeners
@@ -17,7 +18,6 @@ from envkit.host.home import Home
 from envkit.host.sysctl import read_sysctl
 
 Port = Mapping[str, Any]
-ANY = ("", "0.0.0.0", "::")
 
 
 def clash(one: Port, other: Port) -> bool:
@@ -127,14 +127,6 @@ def find_port_conflicts(home: Home, ports: Sequence[Port], leaving: Iterable[str
         return []
     holder = holders(home, leaving)
     return [(port, who) for port in ports if (who := holder(port))]
-
-
-def text_of(port: Mapping[str, Any]) -> str:
-    """127.0.0.1:8080->80/tcp; the host's address is left out when it is every one."""
-    address = str(port["host_ip"])
-    host = f"[{address}]:" if ":" in address else f"{address}:" if address else ""
-    left = f"{host}{port['published']}->" if port["published"] else ""
-    return f"{left}{port['target']}/{port['protocol']}"
 
 
 def published_rows(state: State) -> list[tuple[Port, str, str]]:

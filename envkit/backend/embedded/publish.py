@@ -10,20 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from envkit.backend.embedded.network_observe import ANY, FAMILY, table_name
 from envkit.backend.embedded.network_state import Network, State, load, locked, network_of, save
-from envkit.backend.embedded.ports import ANY, Port, published_rows
+from envkit.backend.embedded.ports import Port, published_rows
 from envkit.errors import NotFoundError
 from envkit.host import nft, nft_read
 from envkit.host.home import Home
 from envkit.host.neighbours import prefix
 from envkit.host.steps import step
-
-FAMILY = "inet"
-
-
-def table_name(home: Home, environment: str) -> str:
-    """The environment's table."""
-    return f"envkit-{home.tag}-{environment}"
 
 
 def set_published(home: Home, environment: str, published: Mapping[str, bool]) -> None:
@@ -51,7 +45,7 @@ def rebuild(home: Home, environment: str) -> None:
 
 def load_table(home: Home, state: State) -> None:
     """Make the kernel's table what the state wants, and note its digest in state. Under the network lock only."""
-    networks = _networks(home, state)
+    networks = networks_of(home, state)
     name = table_name(home, state.environment)
     if not networks:
         if state.table or nft_read.has_table(FAMILY, name):
@@ -63,7 +57,13 @@ def load_table(home: Home, state: State) -> None:
     state.table = nft_read.digest(FAMILY, name)
 
 
-def _networks(home: Home, state: State) -> list[Network]:
+def bridges_in_force(home: Home, state: State) -> set[str]:
+    """The bridges that the kernel's table knows."""
+    keys = nft_read.keys(FAMILY, table_name(home, state.environment), "bridges")
+    return {key.rstrip(b"\0").decode() for key in keys}
+
+
+def networks_of(home: Home, state: State) -> list[Network]:
     """The environment's own networks, and the external ones that still exist."""
     found = list(state.networks.values())
     for key in state.external:
@@ -155,36 +155,3 @@ def _quoted(names: Iterable[str]) -> list[str]:
 def _subnets(networks: Iterable[Network], version: int) -> list[str]:
     rows = (item["subnet"] for network in networks for item in network.subnets)
     return [subnet for subnet in rows if (":" in subnet) == (version == 6)]
-
-
-def observe(home: Home, environment: str) -> dict[str, dict[str, tuple[str, str]]]:
-    """id -> {`published.PUBLISHED/PROTOCOL`: (expected, actual)} of every published port. Writes nothing.
-
-    actual is "missing" where the table no longer leads the port; both are texts like 127.0.0.1:8080->80/tcp.
-    """
-    from envkit.backend.embedded.network import table_state
-    from envkit.backend.embedded.ports import text_of
-
-    state = load(home, environment)
-    members = [member for member in state.members.values() if member.published and member.ports]
-    if not members:
-        return {}
-    intact = table_state(home, state) == "in force"
-    present = None if intact else _keys(home, environment)
-    found: dict[str, dict[str, tuple[str, str]]] = {}
-    for member in members:
-        rows = found[member.id] = {}
-        for port in member.ports:
-            there = present is None or (str(port["host_ip"]), port["protocol"], port["published"]) in present
-            expected = text_of(port)
-            rows[f"published.{port['published']}/{port['protocol']}"] = expected, expected if there else "missing"
-    return found
-
-
-def _keys(home: Home, environment: str) -> set[tuple[str, str, int]]:
-    """(host_ip, protocol, port) of what the kernel's table leads now."""
-    from envkit.host.listeners import ports_of_table
-
-    rows = ports_of_table(table_name(home, environment))
-    found = {(str(row["host_ip"]), str(row["protocol"]), int(row["published"])) for row in rows}
-    return found | {(any_, protocol, port) for host, protocol, port in found if not host for any_ in ANY}

@@ -9,6 +9,7 @@ import pytest
 
 from envkit.backend.embedded import attach, network, network_state, ports, publish
 from envkit.backend.embedded.attach import Request
+from envkit.backend.embedded.network_observe import Observation, table_name
 from envkit.errors import ConflictError, NotFoundError, UnsupportedError
 from envkit.host import links, namespace, nft
 from envkit.host.home import Home
@@ -92,6 +93,10 @@ def other_address(member):
     return next(iter(member.endpoints.values())).ipv4
 
 
+def seen(world, member, path):
+    return tuple(side[path] for side in Observation(world.home, "shop").instance(member.id))
+
+
 def test_a_network_is_a_bridge_with_an_address(world):
     made = world.network()
     link = next(link for link in links.links() if link.name == made.bridge)
@@ -100,12 +105,9 @@ def test_a_network_is_a_bridge_with_an_address(world):
     assert (link.ifindex, made.gateways[0]) in links.addresses()
     assert read_sysctl("net.ipv4.ip_forward") == "1"
     assert world.network().subnets == made.subnets
-    seen = network.observe(world.home, "shop")["default"]
-    assert seen.expected == seen.actual | {"rules": "in force"}
-    publish.rebuild(world.home, "shop")
-    seen = network.observe(world.home, "shop")["default"]
-    assert seen.expected == seen.actual
-    assert not seen.missing
+    found = Observation(world.home, "shop").networks()["default"]
+    assert found.expected == found.actual
+    assert not found.missing
 
 
 def test_instances_reach_one_another_and_the_outside_by_name(world):
@@ -113,7 +115,6 @@ def test_instances_reach_one_another_and_the_outside_by_name(world):
     requests = [world.request("web", replica=1, hostname="www", domain="lan"), world.request("db", networks={
         "default": {"aliases": ["database"]}}), world.request("db", replica=2)]  # fmt: skip
     web, db, db2 = attach.attach_many(world.home, "shop", requests).values()
-    publish.rebuild(world.home, "shop")
     names = world.hosts(web)
     assert sorted(names["db"]) == sorted([other_address(db), other_address(db2)])
     assert names["database"] == names["shop-db-1"] == [other_address(db)]
@@ -153,7 +154,7 @@ def test_published_ports_answer_from_everywhere(world):
     assert world.ask(far, HOST, 8080) not in ("refused", "timeout")
     assert world.ask(far, other_address(web), timeout=0.3) == "timeout"  # networks do not see one another
     assert world.ask(peer, "127.0.0.1", 8081) == "refused"
-    assert publish.observe(world.home, "shop")[web.id]["published.8080/tcp"] == ("8080->80/tcp", "8080->80/tcp")
+    assert seen(world, web, "published.8080/tcp") == ("8080->80/tcp", "8080->80/tcp")
     publish.set_published(world.home, "shop", {web.id: False})
     assert world.ask(None, "127.0.0.1", 8080) == "refused"
 
@@ -164,26 +165,26 @@ def test_vanished_things_are_seen_and_mended(world):
     world.serve(web)
     world.publish(web)
     subprocess.run(["nft", "flush", "ruleset"], check=True)
-    assert network.observe(world.home, "shop")["default"].actual["rules"] == "missing"
-    assert publish.observe(world.home, "shop")[web.id]["published.8080/tcp"][1] == "missing"
+    assert Observation(world.home, "shop").networks()["default"].actual["rules"] == "missing"
+    assert seen(world, web, "published.8080/tcp")[1] == "missing"
     publish.rebuild(world.home, "shop")
     assert world.ask(None, "127.0.0.1", 8080) == made.gateway()
-    table = publish.table_name(world.home, "shop")
+    table = table_name(world.home, "shop")
     nft.apply(f"delete element inet {table} published4 {{ tcp . 8080 }}")
-    assert network.observe(world.home, "shop")["default"].actual["rules"] == "changed"
-    assert publish.observe(world.home, "shop")[web.id]["published.8080/tcp"][1] == "missing"
+    assert Observation(world.home, "shop").networks()["default"].actual["rules"] == "changed"
+    assert seen(world, web, "published.8080/tcp")[1] == "missing"
     publish.rebuild(world.home, "shop")
     batch = Batch()
     batch.delete_link(made.bridge)
     batch.send()
-    assert network.observe(world.home, "shop")["default"].missing
-    assert attach.observe(world.home, "shop")[db.id]["networks.default"] == ("attached", "detached")
+    assert Observation(world.home, "shop").networks()["default"].missing
+    assert seen(world, db, "networks.default") == ("attached", "detached")
     world.network()
-    assert attach.observe(world.home, "shop")[db.id]["networks.default"] == ("attached", "attached")
+    assert seen(world, db, "networks.default") == ("attached", "attached")
     assert world.ask(db, other_address(web)) == other_address(db)
     batch.delete_link(web.endpoints["default"].veth)
     batch.send()
-    assert attach.observe(world.home, "shop")[web.id]["networks.default"] == ("attached", "missing")
+    assert seen(world, web, "networks.default") == ("attached", "missing")
     request = Request(web.id, "web", 1, web.name, web.directory, {"default": {}}, ports=web.ports)
     assert attach.attach_many(world.home, "shop", [request])[web.id].endpoints == web.endpoints
     assert world.ask(db, other_address(web)) == other_address(db)
@@ -193,7 +194,6 @@ def test_vanished_things_are_seen_and_mended(world):
 def test_internal_networks_have_no_way_out_or_in(world):
     made = world.network("back", internal=True)
     world.network("front")
-    publish.rebuild(world.home, "shop")
     both = world.attach("both", networks=["back", "front"])
     alone = world.attach("alone", networks=["back"], published=[tcp(8080)])
     world.serve(alone)
@@ -262,7 +262,6 @@ def test_ipv6_is_routed_and_published(world):
 
 def test_isolated_instances_reach_the_outside_only(world):
     world.network(driver_opts={"com.docker.network.bridge.enable_icc": "false"})
-    publish.rebuild(world.home, "shop")
     web, db = world.attach("web"), world.attach("db")
     world.serve(db)
     world.servers.append(world.host.serve(world.host.outside, OUTSIDE, 80))
@@ -295,7 +294,7 @@ def test_environments_share_an_external_network(world):
     assert other_address(db) != other_address(blog)
     assert world.ask(blog, other_address(db)) == other_address(blog)
     assert world.ask(None, "127.0.0.1", 8090) == external.gateway()
-    assert not network.observe(world.home, "blog")["backend"].missing
+    assert not Observation(world.home, "blog").networks()["backend"].missing
     attach.detach_many(world.home, "blog", [blog.id])
     assert "blog" not in world.hosts(db)
     with pytest.raises(NotFoundError, match="no environment here"):
