@@ -93,7 +93,7 @@ class _Images:
                 if hook.get("image"):
                     self._use(hook["image"], {}, f"services.{name}.pre_start[{index}].image")
             for index, mount in enumerate(service.get("volumes") or ()):
-                if mount["type"] == "image":
+                if mount["type"] == "image" and mount.get("source"):
                     self._use(mount["source"], {}, f"services.{name}.volumes[{index}].source")
         for resource in list(self.resources.values()):
             for dependency in resource.depends_on:
@@ -114,15 +114,18 @@ class _Images:
 
     def _add_build(self, name: str, service: Mapping[str, Any]) -> None:
         reference = build_name(self.scope, name, service)
-        self.of_service[name] = reference
         resource = compile_build(self.scope, name, reference)
         known = self.resources.get(resource.address)
         if known is not None and known.spec.get("build") != resource.spec["build"]:
-            self.scope.error(
-                "conflict", "Two keys exclude each other", f"services.{name} builds the image {reference} in another "
-                "way than it is made elsewhere", f"services.{name}.build", "give one of the two another `image:`",
+            own = build_name(self.scope, name, {})
+            self.scope.warning(
+                "two-builds", "Two builds have one name", f"services.{name} builds {reference} in another way than "
+                f"another service does; its image is called {own}", f"services.{name}.build",
+                "give one of the two another `image:`",
             )  # fmt: skip
-            return
+            reference = own
+            resource = compile_build(self.scope, name, reference)
+        self.of_service[name] = reference
         self._add(resource, reference)
 
     def _check_cycles(self) -> None:

@@ -71,7 +71,7 @@ def _seccomp(draft: Draft, value: str, below: str) -> str | None:
         return None
     path = project_path(draft.scope.model.directory, value)
     content = draft.scope.inputs.text(path)
-    if content is None:
+    if content is None and not draft.scope.tolerant:
         draft.scope.error("missing-file", "A file does not exist", f"{draft.path(below)} names the seccomp profile "
                           f"{path}", draft.path(below), "correct the path, or write seccomp=unconfined")  # fmt: skip
     return content

@@ -53,6 +53,10 @@ def _mount(draft: Draft, item: Mapping[str, Any], below: str) -> dict[str, Any] 
         draft.scope.error("invalid-value", "A value is not valid", f"{draft.path(below)}.target is {target!r}, not an "
                           "absolute path", draft.path(below), "begin it with /")  # fmt: skip
         return None
+    if kind == "image" and not item.get("source"):
+        draft.scope.error("missing-key", "A key is missing", f"{draft.path(below)} is an image mount and needs the key "
+                          "'source'", draft.path(below), "add `source:` with the image's reference")  # fmt: skip
+        return None
     made: dict[str, Any] = {"type": kind, "target": _clean(target)}
     if item.get("source"):
         made["source"] = item["source"]

@@ -1,7 +1,7 @@
 """What an Environment depends on besides the YAML's own text, remembered with its answer.
 
-The compiler asks here for build inputs, profiles, secrets and configs; the compile cache keeps the answers, and those
-of the loader, and asks again: as long as all are the same, so is the Environment. Standard library only, cheap to import.
+The compiler asks here for build inputs, profiles, secrets and configs. The compile cache keeps the answers, with those
+of the loader, and asks again: as long as all are the same, so is the Environment. Standard library only.
 """
 
 from __future__ import annotations

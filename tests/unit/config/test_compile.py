@@ -189,6 +189,21 @@ def test_warnings_for_what_is_not_honoured(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_two_builds_of_one_name_are_two_images(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    made = compiled(tmp_path, """\
+name: shop
+services:
+  web: {build: {context: ., target: a}, image: one}
+  job: {build: {context: ., target: b}, image: one}
+  api: {build: {context: ., target: b}, image: one}
+""")  # fmt: skip
+    assert {name: item.spec["image"] for name, item in made.services.items()} == {
+        "api": "one", "job": "one", "web": "shop-web",
+    }  # fmt: skip
+    assert [item.code for item in made.warnings] == ["two-builds"]
+
+
 def test_builds_are_named_as_compose_names_them(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     made = compiled(tmp_path, """\
