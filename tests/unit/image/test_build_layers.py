@@ -39,7 +39,8 @@ def owner(member):
 
 def test_files_have_content_mode_and_owner(building):
     made = building.make(layer("files", files={
-        "/etc/app.ini": {"content": "workers = 2\n", "owner": "app:nogroup", "mode": 0o640}, "/opt/x/y": {"content": "y"},
+        "/etc/app.ini": {"content": "workers = 2\n", "owner": "app:nogroup", "mode": 0o640},
+        "/opt/x/y": {"content": "y"},
     }))  # fmt: skip
     entries = made.entries()
     assert owner(entries["etc/app.ini"]) == (1000, 65534, "0o640")
@@ -52,7 +53,9 @@ def test_files_have_content_mode_and_owner(building):
 def test_files_follow_the_image_own_links_and_stay_inside(building):
     made = building.make(
         layer("link", links={"/sbin": "bin", "/escape": "/../../../../tmp", "/etc/link": "/etc/passwd"}),
-        layer("files", files={"/sbin/tool": {"content": "t"}, "/escape/f": {"content": "f"}, "/etc/link": {"content": "l"}}),
+        layer("files", files={
+            "/sbin/tool": {"content": "t"}, "/escape/f": {"content": "f"}, "/etc/link": {"content": "l"},
+        }),
     )  # fmt: skip
     entries = made.entries(2)
     assert {"bin/tool", "tmp/f", "etc/link"} <= entries.keys()
@@ -70,7 +73,7 @@ def test_a_directory_in_the_way_is_an_error_with_its_place(building):
 
 
 def test_an_unknown_owner_is_named(building):
-    with pytest.raises(ApplyError, match="no such user.*'ghost'"):
+    with pytest.raises(ApplyError, match=r"no such user.*'ghost'"):
         building.make(layer("files", files={"/x": {"content": "", "owner": "ghost"}}))
 
 
@@ -109,7 +112,7 @@ def test_copy_of_several_sources_goes_below(building):
 
 
 def test_copy_of_what_is_missing(building):
-    with pytest.raises(ApplyError, match="does not exist.*nowhere") as caught:
+    with pytest.raises(ApplyError, match=r"does not exist.*nowhere") as caught:
         building.make(layer("copy", sources=[os.path.join(building.directory, "nowhere")], to="/x"))
     assert "envkit.yaml:7:5" in str(caught.value)
     assert caught.value.hint
@@ -140,7 +143,7 @@ def test_copy_over_an_image_file_of_equal_content_still_holds_it(building):
 def test_user_is_made_as_useradd_would(building):
     made = building.make(
         layer("files", files={"/etc/shadow": {"content": "root:*:1::::::\n", "mode": 0o640}}),
-        layer("user", name="web", uid=990, groups=["nogroup"], home="/var/web", shell="/bin/sh"),
+        layer("user", name="web", uid=990, groups=["nogroup"], home="/var/web", shell="/bin/sh"),  # noqa: S604
         layer("user", name="other", group="app"),
         shell("id web; su web -c 'test $(id -u) = 990'; test $(stat -c %U /var/web) = web"),
     )
@@ -221,7 +224,8 @@ def test_archive_may_be_a_zip(building):
     [
         (("../up", tarfile.REGTYPE, "x", 0o644), "leads out"), (("/abs", tarfile.REGTYPE, "x", 0o644), "leads out"),
         (("hard", tarfile.LNKTYPE, "../../etc/passwd", 0o644), "leads out"),
-        (("dev", tarfile.CHRTYPE, "", 0o644), "cannot hold"), (("hard", tarfile.LNKTYPE, "none", 0o644), "does not exist"),
+        (("dev", tarfile.CHRTYPE, "", 0o644), "cannot hold"),
+        (("hard", tarfile.LNKTYPE, "none", 0o644), "does not exist"),
     ],
 )  # fmt: skip
 def test_archive_entries_that_lead_out(building, member, message):

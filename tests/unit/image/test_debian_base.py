@@ -1,0 +1,107 @@
+"""envkit.image.debian and kinds.apt, pip: a real Debian root, twice, and what must not be in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from envkit.errors import ApplyError, ConflictError
+from envkit.host.home import Home
+from envkit.image import machine
+from envkit.image.aptsources import canonical
+from envkit.image.lockfile import Lockfile
+from tests.support.building import Building, layer, shell
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+BASE = {"debian": "bookworm"}
+APT = layer("apt", packages=["tini"])
+OWN = {uri.split("/")[2] for source in canonical("bookworm") for uri in source.uris} | {"pypi.org", "registry.npmjs.org"}
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    top = tmp_path_factory.mktemp("debian")
+    yield top
+    shutil.rmtree(top)
+
+
+@pytest.fixture(scope="module")
+def first(places):
+    building = Building(Home(str(places / "one")), str(places / "project"))
+    return building, building.make(APT, base=BASE)
+
+
+def test_the_image_boots_and_names_debian(first):
+    building, made = first
+    again = building.make(
+        APT, shell("tini --version; dpkg --audit; cat /etc/apt/sources.list > /seen; apt-get --version"), base=BASE
+    )
+    assert again.built == [2]
+    assert b"deb http://deb.debian.org/debian bookworm main\n" in again.content("seen", 2)
+    assert made.config["config"]["Env"][0].startswith("PATH=/usr/local/sbin:")
+
+
+def test_nothing_of_this_machine_is_in_it(first):
+    building, made = first
+    environ = dict(os.environ)
+    names = {name for name in machine.hosts(environ) if name not in OWN}
+    names |= {value for value in machine.proxies(environ).values() if "://" in value}
+    with open("/etc/resolv.conf") as file:
+        names |= {line.split()[1] for line in file if line.startswith("nameserver 1")}
+    names |= {building.home.root, "/run/envkit"}
+    if len(socket.gethostname()) > 6:
+        names.add(socket.gethostname())
+    for tree in made.trees:
+        found = subprocess.run(
+            ["grep", "-rlaF", *(word for name in sorted(names) for word in ("-e", name)), tree],
+            capture_output=True, text=True, check=False,
+        ).stdout  # fmt: skip
+        assert not found, found
+        for path in ("etc/hostname", "etc/resolv.conf", "etc/hosts", "var/log/dpkg.log", "usr/sbin/policy-rc.d"):
+            assert not os.path.lexists(os.path.join(tree, path)), path
+        for path in ("dev", "run", "tmp", "var/lib/apt/lists", "var/cache/apt/archives"):
+            if os.path.isdir(os.path.join(tree, path)):
+                assert os.listdir(os.path.join(tree, path)) == [], path
+
+
+def test_no_file_is_younger_than_the_epoch_and_none_is_a_device(first):
+    _, made = first
+    for tree in made.trees:
+        for directory, _, names in os.walk(tree):
+            for name in names:
+                info = os.lstat(os.path.join(directory, name))
+                assert info.st_mtime <= 1577836800, os.path.join(directory, name)
+                assert not stat.S_ISBLK(info.st_mode)
+                assert not stat.S_ISCHR(info.st_mode) or info.st_rdev == 0
+
+
+def test_elsewhere_it_is_the_same_to_the_byte(first, places):
+    _, made = first
+    other = Building(Home(str(places / "two")), str(places / "elsewhere"))
+    old = os.umask(0o077)
+    try:
+        again = other.make(APT, base=BASE)
+    finally:
+        os.umask(old)
+    assert again.digest == made.digest
+
+
+def test_what_cannot_be_had(first):
+    building, _ = first
+    with pytest.raises(ApplyError, match=r"package is not found.*no-such-package") as caught:
+        building.make(layer("apt", packages=["no-such-package"]), base=BASE)
+    assert "envkit.yaml:7:5" in str(caught.value)
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "PATH": os.environ["PATH"]}
+    shutil.rmtree(os.path.join(building.home.cache, "build/apt"))
+    with pytest.raises(ApplyError, match="package lists cannot be fetched") as caught:
+        building.make(layer("apt", packages=["sl"]), base=BASE, environ=nowhere)
+    assert caught.value.hint
+    with pytest.raises(ApplyError, match="Debian base cannot be made"):
+        building.make(base={"debian": "nosuchsuite"})
+    with pytest.raises(ConflictError, match="frozen"):
+        building.make(APT, base=BASE, lock=Lockfile(frozen=True))
