@@ -7,6 +7,7 @@ diff id.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from envkit.digest import is_digest, sha256
-from envkit.errors import ImageError, NotFoundError
+from envkit.errors import HostError, ImageError, NotFoundError
 from envkit.events import Emit, Event, EventKind
 from envkit.image import media
 from envkit.image.compression import detect
@@ -45,17 +46,17 @@ def load(store: Store, path: str, emit: Emit) -> list[str]:
     NotFoundError when path does not exist, ImageError when anything in it is damaged, missing or hostile: then no
     reference has changed.
     """
-    with store.session():
-        store.prepare()
-        with open_container(path, store.temporary(), store.limits) as container:
-            stem = _stem(path)
-            images = _Loader(store, container, emit, stem, path).images()
-        found: list[str] = []
-        for digest, names in images:
-            for name in names or (digest,):
+    try:
+        with store.session():
+            with open_container(path, store.temporary(), store.limits) as container:
+                images = _Loader(store, container, emit, path).images()
+            found = [(name, digest) for digest, names in images for name in names or (digest,)]
+            for name, digest in found:
                 store.tag(name, digest)
-                found.append(name)
-        return found
+    except OSError as error:
+        hint = f"`envkit gc` frees space in {store.root}" if error.errno == errno.ENOSPC else ""
+        raise HostError("an image archive cannot be loaded", f"{path}: {error}", hint) from error
+    return [name for name, _ in found]
 
 
 class _Named(NamedTuple):
@@ -64,8 +65,9 @@ class _Named(NamedTuple):
 
 
 class _Loader:
-    def __init__(self, store: Store, container: Container, emit: Emit, stem: str, path: str) -> None:
-        self._store, self._container, self._emit, self._stem, self._path = store, container, emit, stem, path
+    def __init__(self, store: Store, container: Container, emit: Emit, path: str) -> None:
+        self._store, self._container, self._emit, self._path = store, container, emit, path
+        self._stem = _stem(path)
 
     def images(self) -> list[_Named]:
         """Every image, stored but not tagged."""
@@ -227,10 +229,12 @@ class _Loader:
             text = f"layer {place + 1}/{len(layers)} {layer.digest[7:19]}"
             data = {"layer": place + 1, "layers": len(layers), "bytes": layer.size}
             self._emit(Event(EventKind.PROGRESS, action="load", message=text, data=data))
-            if not self._store.is_tree(self._store.tree_path(layer)):
-                make_tree(self._store, layer, layers[:place])
-            else:
+            if self._store.is_tree(self._store.tree_path(layer)):
                 verify_layer(self._store, layer)
+                continue
+            if lost := make_tree(self._store, layer, layers[:place]):
+                text = f"layer {layer.digest[7:19]}: {len(lost)} things cannot be kept here, as {lost[0]}"
+                self._emit(Event(EventKind.WARNING, action="load", message=text, data={"lost": list(lost)}))
         self._store.put_bytes(config_data, manifest.config.media_type)
         return self._store.put_bytes(manifest_data, manifest.media_type).digest
 

@@ -50,7 +50,13 @@ class _Walk:
         self._pending: list[Item] = []  # unchanged directories, written once something below them has changed
 
     def items(self, root: str, below: Merged) -> Iterator[Item]:
-        """Every entry of the layer, in order."""
+        """Every entry of the layer, in order. Raises HostError when something cannot be read."""
+        try:
+            yield from self._items(root, below)
+        except OSError as error:
+            raise HostError("a layer cannot be captured", str(error)) from error
+
+    def _items(self, root: str, below: Merged) -> Iterator[Item]:
         stack: list[Iterator[_Step]] = [self._directory(root, ".", below)]
         while stack:
             item = next(stack[-1], None)
@@ -65,7 +71,8 @@ class _Walk:
         """A directory's own entry, its whiteouts, its children; a child directory comes as an iterator."""
         info = os.lstat(path)
         xattrs = read_xattrs(path)
-        opaque = self._is_opaque(path)
+        self._check_whole(path)
+        opaque = is_opaque(path, self._prefix)
         entry = self._entry(name, info, tar.DIRECTORY, xattrs)
         self._pending.append((entry, ()))
         depth = len(self._pending)
@@ -103,6 +110,7 @@ class _Walk:
         kind = _KINDS.get(stat.S_IFMT(info.st_mode))
         if kind is None:
             return
+        self._check_whole(path)
         xattrs = read_xattrs(path)
         if below and _same_file(path, info, xattrs, *below):
             return
@@ -141,14 +149,14 @@ class _Walk:
     def _clamp(self, mtime: int) -> int:
         return mtime if self._limit is None else min(mtime, self._limit)
 
-    def _is_opaque(self, path: str) -> bool:
+    def _check_whole(self, path: str) -> None:
+        """Raise HostError when the content is not here but where an attribute points to."""
         for name in ("redirect", "metacopy"):
             if self._has(path, name):
                 raise HostError(
                     "an overlay's upper directory cannot be captured", f"{path} has {self._prefix}{name}",
                     "mount it with redirect_dir=off,metacopy=off",
                 )  # fmt: skip
-        return is_opaque(path, self._prefix)
 
     def _is_whiteout(self, entry: os.DirEntry[str]) -> bool:
         if entry.is_dir(follow_symlinks=False) or entry.is_symlink():

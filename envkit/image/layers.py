@@ -46,25 +46,28 @@ def rebase_layer(store: Store, layer: LayerInfo, below: Sequence[LayerInfo]) -> 
     return moved
 
 
-def make_tree(store: Store, layer: LayerInfo, below: Sequence[LayerInfo]) -> str:
-    """Unpack a stored layer, unless it is unpacked already; the trees below must exist. Returns the directory."""
+def make_tree(store: Store, layer: LayerInfo, below: Sequence[LayerInfo]) -> Sequence[str]:
+    """Unpack a stored layer, unless it is unpacked already; the trees below must exist.
+
+    Returns what this machine could not keep, one line each (see unpack.unpack).
+    """
     path = store.tree_path(layer)
     if store.is_tree(path):
-        return path
+        return ()
     blob = store.blob_path(layer.digest)
     temporary = store.temporary()
     os.mkdir(temporary, 0o755)
     try:
         with open(blob, "rb") as file, decompressed(file, store.limits) as plain:
             hashed = _Hashed(plain, store.limits.bytes * 2)
-            unpack(hashed, temporary, store.ids, [store.tree_path(item) for item in below], store.limits)
+            lost = unpack(hashed, temporary, store.ids, [store.tree_path(item) for item in below], store.limits)
             hashed.drain()
         if hashed.digest() != layer.diff_id:
             raise _wrong_content(layer, hashed.digest())
         _publish(temporary, path)
     finally:
         files.remove_tree(temporary)
-    return path
+    return lost
 
 
 def verify_layer(store: Store, layer: LayerInfo) -> None:

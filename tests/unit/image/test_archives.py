@@ -24,7 +24,7 @@ from envkit.host.home import Home
 from envkit.image.archive import load, save
 from envkit.image.store import Store
 from tests.support.dockerd import Dockerd
-from tests.support.images import busybox_layer
+from tests.support.layers import first_layer
 from tests.support.trees import describe
 
 pytestmark = pytest.mark.root
@@ -189,13 +189,13 @@ def test_docker_loads_it_and_saves_it_again(
 # -- foreign writers
 
 
-@pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-dir", "docker-dir"])
+@pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "skopeo"])
 def test_podmans_archives_are_read(
     store: Store, other: Store, reference: str, form: str, podman: Callable[..., str], tmp_path: Path
 ) -> None:
     save(store, [reference], f"{tmp_path}/i.tar")
     podman("load", "--input", f"{tmp_path}/i.tar")
-    if form == "docker-dir":
+    if form == "skopeo":
         run("skopeo", "copy", f"docker-archive:{tmp_path}/i.tar", f"oci:{tmp_path}/out:two")
     else:
         podman("save", "--format", form, "--output", f"{tmp_path}/out", reference)
@@ -257,7 +257,7 @@ def old_docker_archive(path: Path, layer: bytes, *, tags: Any = ("old:1",), **ch
 
 
 def test_old_docker_archives_are_read(other: Store, tmp_path: Path) -> None:
-    old_docker_archive(tmp_path / "old.tar", busybox_layer())
+    old_docker_archive(tmp_path / "old.tar", first_layer())
     assert load(other, str(tmp_path / "old.tar"), ignore) == ["docker.io/library/old:1"]
     image = other.image("old:1")
     assert [layer.created_by for layer in image.layers] == ["one", "two"]
@@ -266,7 +266,7 @@ def test_old_docker_archives_are_read(other: Store, tmp_path: Path) -> None:
 
 
 def test_an_image_without_a_name_is_kept_by_its_digest(other: Store, tmp_path: Path) -> None:
-    old_docker_archive(tmp_path / "old.tar", busybox_layer(), tags=None)
+    old_docker_archive(tmp_path / "old.tar", first_layer(), tags=None)
     [digest] = load(other, str(tmp_path / "old.tar"), ignore)
     assert other.image(digest).digest == digest
     assert [image.digest for image in other.list()] == [digest]
@@ -347,7 +347,7 @@ def test_damaged_archive_is_refused_and_nothing_is_tagged(
 def test_cut_off_archive_is_refused(store: Store, other: Store, reference: str, tmp_path: Path) -> None:
     save(store, [reference], f"{tmp_path}/good.tar")
     data = (tmp_path / "good.tar").read_bytes()
-    for name, part in (("a", data[:100_000]), ("b", gzip.compress(data[:2_100_000])), ("c", data[:700]), ("d", b"")):
+    for name, part in (("a", data[:100_000]), ("b", gzip.compress(data[:1_000_900])), ("c", data[:700]), ("d", b"")):
         (tmp_path / name).write_bytes(part)
         with pytest.raises(ImageError):
             load(other, str(tmp_path / name), ignore)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from envkit.errors import HostError, ImageError
 from envkit.host import mounts
 from envkit.host.files import copy_tree, remove_tree
 from envkit.host.idmap import IdMap
 from envkit.image.capture import capture_tree, capture_upper
+from envkit.image.tar import Reader
 from envkit.image.unpack import unpack
 from tests.support.trees import Node, add_random, describe, make, nodes, trees
 
@@ -161,3 +165,53 @@ def test_capture_of_an_upperdir_gives_the_edited_tree(case: Case) -> None:
         unpack(stream, directory(f"{base}/layer"), IDS, [f"{base}/old"])
         with overlay(base, [f"{base}/old", f"{base}/layer"]) as merged:
             assert describe(merged, times=False) == wanted
+
+
+def test_a_tree_too_deep_to_name_is_an_error(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(30):
+            os.mkdir("d" * 200, dir_fd=here)
+            below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    finally:
+        os.close(here)
+    with pytest.raises(HostError, match="captured"):
+        capture_tree(str(tmp_path), [], PREFIX).read(1 << 20)
+    remove_tree(str(tmp_path))
+
+
+@pytest.mark.parametrize("attribute", ["redirect", "metacopy"])
+def test_an_upperdir_with_redirects_is_refused(tmp_path: Path, attribute: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/f").touch()
+    os.setxattr(tmp_path / ("d" if attribute == "redirect" else "d/f"), PREFIX + attribute, b"/elsewhere")
+    with pytest.raises(HostError, match="cannot be captured"):
+        capture_upper(str(tmp_path), [], PREFIX).read(1 << 20)
+
+
+def test_a_name_that_means_a_whiteout_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".wh.x").touch()
+    with pytest.raises(ImageError, match=r"\.wh\.x"):
+        capture_upper(str(tmp_path), [], PREFIX).read(1 << 20)
+
+
+def test_times_are_clamped_and_sockets_left_out(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        (tmp_path / "old").touch()
+        os.utime(tmp_path / "old", (5, 5))
+        (tmp_path / "new").touch()
+        listener.bind(str(tmp_path / "socket"))
+    found = {entry.name: entry.mtime // 10**9 for entry in Reader(capture_tree(str(tmp_path), [], PREFIX, 10))}
+    assert found == {"./": 10, "new": 10, "old": 5}
+
+
+def test_whiteouts_in_the_attribute_form(tmp_path: Path) -> None:
+    for name in ("lower", "upper"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "gone").touch()
+    os.setxattr(tmp_path / "upper", PREFIX + "opaque", b"x")
+    os.setxattr(tmp_path / "upper/gone", PREFIX + "whiteout", b"")
+    stream = capture_upper(str(tmp_path / "upper"), [str(tmp_path / "lower")], PREFIX)
+    assert [entry.name for entry in Reader(stream)] == ["./", ".wh.gone"]

@@ -40,7 +40,7 @@ def test_an_image_is_found_by_every_name(store: Store, reference: str) -> None:
     image = store.image("tests/two:1")
     assert image.references == (reference,)
     assert image.config["config"]["Cmd"] == ["/bin/sh"]
-    assert [item.created_by for item in image.layers] == ["busybox", "copy ."]
+    assert [item.created_by for item in image.layers] == ["base", "copy ."]
     assert [item.source for item in image.layers] == ["", "envkit.yaml:7:9"]
     assert all(path.startswith("/") and os.path.isdir(path) for path in image.trees)
 
