@@ -29,6 +29,7 @@ class Directory:
             for endpoint in member.endpoints.values():
                 if member.live:
                     self._present.setdefault(endpoint.network, []).append(member)
+        self._names: dict[str, dict[str, list[str]]] = {}
         self._lines: dict[str, tuple[str, list[tuple[Member, str]]]] = {}
 
     def hosts_text(self, client: Member) -> str:
@@ -55,17 +56,23 @@ class Directory:
 
         NAME or NAME.NETWORK, where NETWORK is the network's name or key.
         """
-        found: list[str] = []
         for key, endpoint in client.endpoints.items():
             network = self.networks.get(endpoint.network)
-            suffixes = ("", f".{key}", f".{network.name}" if network else "")
-            for member in self._present.get(endpoint.network, ()):
-                names = [one.lower() for one in names_of(member, endpoint.network)]
-                if any(name == one + suffix.lower() for one in names for suffix in suffixes):
-                    found += [item for item in addresses_of(member, endpoint.network) if item not in found]
-            if found:
-                return found
+            index = self._index(endpoint.network)
+            for suffix in ("", f".{key}".lower(), f".{network.name}".lower() if network else ""):
+                if name.endswith(suffix) and (found := index.get(name[: len(name) - len(suffix)])):
+                    return list(found)
         return [address for alias, address in self._links(client) if alias.lower() == name] or None
+
+    def _index(self, network: str) -> dict[str, list[str]]:
+        """Addresses by name in one network."""
+        if network not in self._names:
+            found: dict[str, list[str]] = {}
+            for member in self._present.get(network, ()):
+                for name in {one.lower() for one in names_of(member, network)}:
+                    found.setdefault(name, []).extend(addresses_of(member, network))
+            self._names[network] = found
+        return self._names[network]
 
     def name_of(self, client: Member, address: str) -> str:
         """The container name and network of the neighbour with an address; "" when there is none."""

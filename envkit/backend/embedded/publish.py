@@ -125,6 +125,7 @@ table {FAMILY} {name} {{
   chain pre {{ type nat hook prerouting priority -100; fib daddr type local jump lead; }}
   chain out {{ type nat hook output priority -100; fib daddr type local jump lead; }}
   chain post {{ type nat hook postrouting priority 100;
+    oifname "lo" accept
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
     oifname @bridges ct status dnat ip saddr @own4 masquerade
     oifname @bridges ct status dnat ip6 saddr @own6 masquerade
