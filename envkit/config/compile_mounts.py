@@ -111,6 +111,8 @@ def tmpfs(draft: Draft, text: str, below: str) -> dict[str, Any]:
         if name in _FLAGS:
             key, on = _FLAGS[name]
             made[key] = on
+            if not on and name != "rw":
+                rest.append(name)  # a runtime's own default would bring noexec back
         elif name in ("size", "mode", "uid", "gid"):
             made[name] = draft.read(_TMPFS_NUMBERS[name], value, below)
         else:

@@ -36,6 +36,8 @@ PIDS = 512
 RESTART = {"policy": "on-failure", "max_attempts": 5}
 LOG_OPTIONS = {"max-file": "3", "max-size": "10m"}
 
+_MEMORY_OPTIONS = {"nosuid": True, "nodev": True, "noexec": True, "options": ["tmpcopyup"]}
+"""tmpcopyup: what the image has there (/run/postgresql) is seen in the fresh tmpfs; an option of crun and runc."""
 _IN_MEMORY = {"/run": {"/run", "/var/run"}, "/tmp": {"/tmp"}}
 _SOCKETS = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock", "cri-dockerd.sock", "buildkitd.sock")
 _SENSITIVE = ("/", "/bin", "/dev", "/home", "/lib", "/lib64", "/root", "/run", "/sbin", "/usr", "/var", "/var/lib",
@@ -95,8 +97,7 @@ def _mounts(draft: Draft, service: Mapping[str, Any], tmpfs_is_open: bool) -> No
         taken = {item["target"] for _, item in draft.mounts}
         for target, names in _IN_MEMORY.items():
             if not taken & names:
-                made = {"type": "tmpfs", "target": target, "nosuid": True, "nodev": True, "options": ["tmpcopyup"]}
-                draft.mounts.append(("", made))
+                draft.mounts.append(("", {"type": "tmpfs", "target": target, **_MEMORY_OPTIONS}))
 
 
 def _check_bind(draft: Draft, entry: Mapping[str, Any], below: str, allowed: set[str]) -> None:

@@ -89,7 +89,7 @@ CHANGES = [
      {"ports": [{"target": 80, "published": "8080-8090", "protocol": "udp", "host_ip": "127.0.0.1"}]}),
     ("tmpfs: ['/t:size=1m,mode=700,uid=5,exec,foo']",
      {"mounts": [{"type": "tmpfs", "target": "/t", "nosuid": True, "nodev": True, "size": 1 << 20, "mode": 0o700,
-                  "uid": 5, "options": ["foo"]}]}),
+                  "uid": 5, "options": ["exec", "foo"]}]}),
     ("volumes: [/data]", {"mounts": [{"type": "volume", "target": "/data"}]}),
     ("volumes: [{type: bind, source: /x, target: /y, read_only: true, bind: {create_host_path: false}}]",
      {"mounts": [{"type": "bind", "target": "/y", "source": "/x", "read_only": True}]}),

@@ -11,13 +11,14 @@ from envkit.config.hardened import CAPABILITIES
 from envkit.errors import InputError
 from tests.unit.config.test_compile import HEALTHY, compiled, web
 
+MEMORY: dict[str, Any] = {"nosuid": True, "nodev": True, "noexec": True, "options": ["tmpcopyup"]}
 DEFAULTS: dict[str, Any] = {
     "image": "nginx",
     "networks": {"default": {}},
     "read_only": True,
     "mounts": [
-        {"type": "tmpfs", "target": "/run", "nosuid": True, "nodev": True, "options": ["tmpcopyup"]},
-        {"type": "tmpfs", "target": "/tmp", "nosuid": True, "nodev": True, "options": ["tmpcopyup"]},
+        {"type": "tmpfs", "target": "/run", **MEMORY},
+        {"type": "tmpfs", "target": "/tmp", **MEMORY},
     ],
     "cap_drop": ["ALL"],
     "cap_add": list(CAPABILITIES),
