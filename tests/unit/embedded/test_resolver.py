@@ -81,9 +81,8 @@ def make_network(identity, **options):
 def make_member(identity, service, places, replica=1, **options):
     endpoints = {key: Endpoint(f"e/{key}", "", "", "", address, "", [service, *names])
                  for key, (address, *names) in places.items()}  # fmt: skip
-    options = {"links": ["db:data"], "hostname": "www", "domain": "lan"}
-    options["extra_hosts"] = {"host": ["host-gateway"], "other": ["192.0.2.1", "192.0.2.2"]}
-    web = make_member("1", "web", {"front": ["10.0.0.2"], "back": ["10.0.1.2"]}, **options)
+    return Member(identity, service, replica, f"e-{service}-{replica}", "", "", endpoints, next(iter(places)), **options)
+
 
 def test_everybody_sees_his_own_networks_only():
     web = make_member("1", "web", {"front": ["10.0.0.2"], "back": ["10.0.1.2"]}, links=["db:data"], hostname="www",
