@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any
 
 from envkit.errors import ImageError, UnsupportedError
-from envkit.image.limits import DEFAULT, Limits
+from envkit.image.limits import DEFAULT, Limits, way_out
 from envkit.image.tar import Source
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class _Guard:
                 raise ImageError(
                     "a layer unfolds to far more than it holds",
                     f"{consumed} compressed bytes gave {self._total}, more than {self._limits.ratio} times as many",
+                    way_out("ratio"),
                 )
         return data
 

@@ -31,11 +31,16 @@ class Index:
     def __init__(self, root: str) -> None:
         self._root = root
         self._path = os.path.join(root, "index.json")
+        self._known: tuple[tuple[int, int, int], dict[str, IndexEntry]] | None = None
 
     def read(self) -> dict[str, IndexEntry]:
-        """Every reference, in full text form. Raises ImageError when the file is damaged."""
+        """Every reference, in full text form; the caller's to change. Raises ImageError when the file is damaged."""
         try:
             with open(self._path, "rb") as file:
+                info = os.fstat(file.fileno())
+                version = (info.st_ino, info.st_size, info.st_mtime_ns)  # a new file each time: see _write
+                if self._known and self._known[0] == version:
+                    return self._known[1].copy()
                 data = file.read()
         except FileNotFoundError:
             return {}
@@ -45,7 +50,8 @@ class Index:
             if name := descriptor.annotations.get(REF_NAME):
                 sources = json.loads(descriptor.annotations.get(SOURCES, "[]"))
                 found[name] = IndexEntry(descriptor.digest, descriptor, tuple(sources))
-        return found
+        self._known = (version, found)
+        return found.copy()
 
     def put(self, name: str, descriptor: Descriptor, sources: Sequence[str] = ()) -> None:
         """Let name mean descriptor, durably."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import NamedTuple
+
+VARIABLE = "ENVKIT_IMAGE_LIMITS"
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class Limits(NamedTuple):
@@ -13,9 +18,32 @@ class Limits(NamedTuple):
     bytes: int = 64 << 30
     entries: int = 2_000_000
     ratio: int = 200
-    ratio_floor: int = 1 << 30
+    ratio_floor: int = 256 << 20
     metadata: int = 1 << 20
     segments: int = 1 << 16
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Limits:
+        """The defaults, changed by ENVKIT_IMAGE_LIMITS: `bytes=200G,ratio=2000`. Raises UsageError."""
+        text = environ.get(VARIABLE, "")
+        changes = {}
+        for item in text.split(",") if text else ():
+            name, _, value = item.strip().partition("=")
+            unit = _UNITS.get(value[-1:].upper(), 1)
+            digits = value[:-1] if unit > 1 else value
+            if name not in cls._fields or not digits.isascii() or not digits.isdigit():
+                from envkit.errors import UsageError
+
+                raise UsageError(
+                    f"{VARIABLE} cannot be understood", item, f"write NAME=NUMBER, NAME one of {', '.join(cls._fields)}"
+                )  # fmt: skip
+            changes[name] = int(digits) * unit
+        return cls()._replace(**changes)
+
+
+def way_out(name: str) -> str:
+    """A hint for the error about a limit."""
+    return f"if the image is to be trusted, raise the limit: {VARIABLE}={name}=NUMBER"
 
 
 DEFAULT = Limits()

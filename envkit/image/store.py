@@ -29,7 +29,7 @@ from envkit.host.home import Home
 from envkit.host.steps import step
 from envkit.image import media
 from envkit.image.index import Index
-from envkit.image.limits import DEFAULT, Limits
+from envkit.image.limits import Limits
 from envkit.image.manifest import Descriptor, LayerInfo, Manifest, decode_config, decode_manifest, layer_infos
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class StoredImage(NamedTuple):
 class Store:
     """The store of one installation. Safe for any number of processes and threads at once."""
 
-    def __init__(self, home: Home, ids: IdMap | None = None, limits: Limits = DEFAULT) -> None:
+    def __init__(self, home: Home, ids: IdMap | None = None, limits: Limits | None = None) -> None:
         self.home = home
         self.root = home.images
-        self.limits = limits
+        self.limits = limits or Limits.from_environ()
         self._ids = ids
         self._index = Index(self.root)
 

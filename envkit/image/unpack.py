@@ -16,7 +16,7 @@ from envkit.errors import HostError, ImageError
 from envkit.host.idmap import IdMap
 from envkit.image import tar
 from envkit.image.directories import Directories, relative
-from envkit.image.limits import DEFAULT, Limits
+from envkit.image.limits import DEFAULT, Limits, way_out
 from envkit.image.tree import Merged, is_whiteout, read_xattrs
 
 WHITEOUT = ".wh."
@@ -73,9 +73,10 @@ class _Unpacker:
         self._entries += 1
         self._bytes += entry.size
         if self._entries > self._limits.entries:
-            raise self._error(entry, f"the layer has more than {self._limits.entries} entries")
+            raise self._error(entry, f"the layer has more than {self._limits.entries} entries", way_out("entries"))
         if self._bytes > self._limits.bytes:
-            raise self._error(entry, f"the layer's files have more than {self._limits.bytes} bytes, holes included")
+            why = f"the layer's files have more than {self._limits.bytes} bytes, holes included"
+            raise self._error(entry, why, way_out("bytes"))
         if abs(entry.mtime) >= _LATEST:
             raise self._error(entry, f"its time of {entry.mtime // 10**9} seconds is out of range")
         try:
@@ -305,8 +306,8 @@ class _Unpacker:
             os.setxattr(where, key, value)
         self._times[path] = info.st_mtime_ns
 
-    def _error(self, entry: tar.Entry, why: str) -> ImageError:
-        return ImageError("a layer cannot be unpacked", f"entry {entry.name!r}: {why}")
+    def _error(self, entry: tar.Entry, why: str, hint: str = "") -> ImageError:
+        return ImageError("a layer cannot be unpacked", f"entry {entry.name!r}: {why}", hint)
 
 
 def _explain(error: OSError) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from envkit.errors import ConflictError, ImageError, NotFoundError
+from envkit.errors import ConflictError, ImageError, NotFoundError, UsageError
 from envkit.host.home import Home
 from envkit.host.proc import boot_id
 from envkit.image.limits import Limits
@@ -294,6 +294,15 @@ def damaged(store: Store, reference: str, change: Any) -> str:
 def test_a_malformed_configuration_is_refused(store: Store, reference: str, change: Any) -> None:
     with pytest.raises(ImageError):
         store.image(damaged(store, reference, change))
+
+
+def test_limits_come_from_the_environment() -> None:
+    assert Limits.from_environ({}) == Limits()
+    found = Limits.from_environ({"ENVKIT_IMAGE_LIMITS": "ratio=2000, bytes=3G"})
+    assert (found.ratio, found.bytes, found.entries) == (2000, 3 << 30, Limits().entries)
+    for text in ("ratio", "ratio=", "ratio=-1", "size=5", "ratio=1,", "ratio=G", "bytes=1.5G", "ratio=²"):
+        with pytest.raises(UsageError):
+            Limits.from_environ({"ENVKIT_IMAGE_LIMITS": text})
 
 
 def test_limits_are_the_stores(tmp_path: Path) -> None:
