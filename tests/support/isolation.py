@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def isolated(test: Callable[..., None]) -> Callable[..., None]:
             try:
                 signal.alarm(LIMIT)
                 syscalls.unshare(syscalls.CLONE_NEWNET)
-                os.system("ip link set lo up")
+                subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
                 test(*arguments, **named)
                 code = 0
             except BaseException:  # noqa: BLE001  (shown by the parent)
@@ -49,8 +50,8 @@ def isolated(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def apart(work: Callable[[], Any]) -> Any:
-    """work() in a forked child, as a command of its own would run; returns its value (JSON) or its exit code when it was
-    killed. For tests that run one command after the other and must not stay where the first one went."""
+    """work() in a forked child, as a command of its own would run; returns its value (JSON), or its exit code when it
+    was killed. For tests that run one command after the other and must not stay where the first one went."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

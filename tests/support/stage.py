@@ -91,7 +91,8 @@ class Stage:
         return busybox_image(Store(self.home), reference, config)
 
     def environment(
-        self, services: Mapping[str, Mapping[str, Any] | Resource], volumes: Mapping[str, Mapping[str, Any]] | None = None,
+        self, services: Mapping[str, Mapping[str, Any] | Resource],
+        volumes: Mapping[str, Mapping[str, Any]] | None = None,
         networks: Mapping[str, Mapping[str, Any]] | None = None, hardened: bool = True,
     ) -> Environment:  # fmt: skip
         resources: dict[Address, Resource] = {}

@@ -35,9 +35,9 @@ _RULES = (
     _Rule("runtime", Severity.WARNING, "instances run on crun, or on runc where crun is absent"),
     _Rule("external_links", Severity.ERROR, "containers of other environments are reached by a shared network",
           "join an `external` network instead"),
-    _Rule("pre_start", Severity.ERROR, "init containers are not run by this backend yet", "use a service that completes"),
-    _Rule("post_start", Severity.ERROR, "hooks are not run by this backend yet", "put the command into `command:`"),
-    _Rule("pre_stop", Severity.ERROR, "hooks are not run by this backend yet", "handle the stop signal instead"),
+    _Rule("pre_start", Severity.ERROR, "init containers are not run here", "use a service that completes"),
+    _Rule("post_start", Severity.ERROR, "hooks are not run here", "put the command into `command:`"),
+    _Rule("pre_stop", Severity.ERROR, "hooks are not run here", "handle the stop signal instead"),
 )  # fmt: skip
 
 
@@ -49,6 +49,11 @@ def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
         found += _service(resource)
         found += _limits(resource, supported)
     for address, resource in environment.resources.items():
+        if address.kind == "network" and not resource.spec.get("external"):
+            found += [
+                _say(resource, Severity.ERROR, "unsupported-network", path, f"network {address.name!r}: {why}")
+                for path, why in _network_problems(resource.spec)
+            ]
         if address.kind == "volume" and resource.spec.get("driver", "local") != "local":
             found.append(_say(
                 resource, Severity.ERROR, "unsupported-volume-driver", "driver",
@@ -62,6 +67,14 @@ def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
                 "give it a `file:` or an `environment:`",
             ))  # fmt: skip
     return found
+
+
+def _network_problems(spec: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    if spec.keys() & {"driver", "driver_opts", "ipam_driver", "ipam_options"}:
+        from envkit.backend.embedded.network import problems
+
+        return problems(spec)
+    return ()
 
 
 def _tools(environment: Environment) -> Iterator[Diagnostic]:
@@ -81,13 +94,20 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
     for rule in _RULES:
         if spec.get(rule.key):
             detail = f"service {name!r}: `{rule.key}`: {rule.why}"
-            yield _say(resource, rule.severity, f"unsupported-{rule.key.replace('_', '-')}", rule.key, detail, rule.hint)
+            code = f"unsupported-{rule.key.replace('_', '-')}"
+            yield _say(resource, rule.severity, code, rule.key, detail, rule.hint)
     driver = str((spec.get("logging") or {}).get("driver") or "")
     if driver not in LOG_DRIVERS:
         yield _say(
             resource, Severity.WARNING, "unsupported-logging", "logging.driver",
             f"service {name!r}: the logging driver {driver!r} is not available; its lines are kept in a local file",
             "use json-file, local or none",
+        )  # fmt: skip
+    if spec.get("network_mode") == "bridge":
+        yield _say(
+            resource, Severity.ERROR, "unsupported-network-mode", "network_mode",
+            f"service {name!r}: there is no bridge that all environments share",
+            "leave `network_mode` out for the environment's default network, or name networks",
         )  # fmt: skip
     if spec.get("userns_mode") not in (None, "", "host"):
         yield _say(
@@ -115,7 +135,8 @@ def _security(resource: Resource) -> Iterator[Diagnostic]:
         try:
             machine.init_program()
         except UnsupportedError as error:
-            yield _say(resource, Severity.ERROR, "missing-tool", "init", f"service {name!r}: {error.detail}", error.hint)
+            detail = f"service {name!r}: {error.detail}"
+            yield _say(resource, Severity.ERROR, "missing-tool", "init", detail, error.hint)
 
 
 def _has_selinux() -> bool:
@@ -136,7 +157,7 @@ def _limits(resource: Resource, supported: frozenset[str]) -> Iterator[Diagnosti
                 continue
             yield _say(
                 resource, Severity.WARNING, "unsupported-limit", f"limits.{key}",
-                f"service {resource.address.name!r}: this machine's control groups cannot keep {part.replace('_', ' ')}",
+                f"service {resource.address.name!r}: this machine's control groups cannot keep {part!r}",
                 "`envkit doctor` says what it can keep",
             )  # fmt: skip
 

@@ -10,34 +10,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from envkit.address import Address
-from envkit.backend.embedded import (
-    bundle,
-    instance,
-    limits,
-    namespaces,
-    parallel,
-    process,
-    resolve,
-    rootfs,
-    teardown,
-    wiring,
-)
+from envkit.backend.embedded import inplace, instance, parallel, process, resolve, rootfs, teardown
 from envkit.backend.embedded import record as records
-from envkit.backend.embedded.mounts import SHM_SIZE
+from envkit.backend.embedded.bundling import Bundler
 from envkit.backend.embedded.picture import Picture
-from envkit.backend.embedded.prepare import Bind, Workshop
+from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.record import Record
+from envkit.backend.embedded.wiring import Wires
 from envkit.errors import ApplyError, EnvkitError, NotFoundError
 from envkit.events import Emit, Event, EventKind
-from envkit.host import mounts
 from envkit.host.cgroups import Cgroups
-from envkit.host.files import make_directory, write_atomic
 from envkit.host.home import Home
 from envkit.host.steps import step
 from envkit.plan.model import Action, Change, Effect
@@ -56,7 +42,6 @@ class Job:
     record: Record | None = None
     fresh: bool = False
     picture: Picture | None = None
-    binds: list[Bind] = field(default_factory=list)
     error: BaseException | None = None
 
     @property
@@ -76,12 +61,8 @@ class Services:
         self.digest_of = digest_of
         self.host = os.uname().nodename
         self.cgroups = Cgroups.of(home)
-        self.wires = wiring.Wires(home, environment)
-        self._shared_ipc = {
-            str(item.spec["ipc"]).removeprefix("service:")
-            for item in environment.services.values()
-            if str(item.spec.get("ipc") or "").startswith("service:")
-        }
+        self.wires = Wires(home, environment)
+        self.bundler = Bundler(environment, workshop, self.wires)
 
     def apply(self, changes: Sequence[Change], done: Callable[[Change, BaseException | None], None]) -> None:
         """See backend.base.Session.apply, for service changes."""
@@ -103,7 +84,7 @@ class Services:
         starting = [job for job in jobs if job.is_open and job.record is not None and self._must_start(job)]
         for job in jobs:
             if job.is_open and job.record is not None and job not in starting:
-                self._guarded(job, self._update_in_place)
+                self._guarded(job, self._update)
                 report(job)
         self._start(starting, report)
 
@@ -143,7 +124,7 @@ class Services:
         job.record.cgroup = self.cgroups.path_for(self.environment.name, job.record.id)
         instance.signal_number(job.record.stop_signal)
         self._check_name(job.record)
-        self._check_peers(job)
+        self._check_early(job)
 
     def _check_name(self, record: Record) -> None:
         if not record.spec.get("container_name"):
@@ -155,7 +136,7 @@ class Services:
                 "choose another `container_name:`", address=str(record.address),
             )  # fmt: skip
 
-    def _check_peers(self, job: Job) -> None:
+    def _check_early(self, job: Job) -> None:
         """What would fail late (a mount's source, a user) fails before the old instance is stopped."""
         assert job.record is not None and job.picture is not None
         spec = job.record.spec
@@ -187,6 +168,10 @@ class Services:
         status = instance.status(job.record)
         return not status.is_alive and any(item.path == "state" for item in job.change.attributes)
 
+    def _update(self, job: Job) -> None:
+        assert job.record is not None
+        inplace.update(job.record, job.change, self.wires)
+
     # -- going
 
     def _remove_old(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
@@ -210,41 +195,6 @@ class Services:
         for job in jobs:
             if job.record is None or not job.is_open:
                 report(job)
-
-    # -- changing in place
-
-    def _update_in_place(self, job: Job) -> None:
-        record, change = job.record, job.change
-        assert record is not None
-        before = change.observed.spec.get("limits") if change.observed else None
-        wanted = record.spec.get("limits") or {}
-        drifted = any(item.path.startswith("limits.") for item in change.attributes)
-        status = instance.status(record)
-        if (before or {}) != wanted or drifted:
-            self._rewrite_limits(record, wanted)
-            if status.is_alive and record.cgroup:
-                self.cgroups.write_limits(record.cgroup, wanted, before or {})
-        record.limits = self.cgroups.effective(wanted)
-        if any(item.path == "state" for item in change.attributes):
-            instance.resume(record)
-        if any(item.path.startswith(("published.", "networks.")) for item in change.attributes):
-            self.wires.mend([record])
-        record.desired, record.complete = "running", True
-        record.save()
-
-    def _rewrite_limits(self, record: Record, wanted: Mapping[str, Any]) -> None:
-        """A later start must have the same limits: they are part of the bundle."""
-        from envkit.backend.embedded import devices
-
-        path = record.path("config.json")
-        with open(path, "rb") as file:
-            config = json.loads(file.read())
-        old = config["linux"].get("resources")
-        if old is None:
-            return
-        kept = limits.kept(wanted, self.cgroups.supported)
-        config["linux"]["resources"] = {**limits.resources(kept, devices.number), "devices": old.get("devices", [])}
-        write_atomic(path, json.dumps(config).encode(), 0o600, durable=False)
 
     # -- coming
 
@@ -274,7 +224,7 @@ class Services:
         self._attach(jobs)
         for job in jobs:
             if job.is_open:
-                self._guarded(job, self._prepare)
+                self._guarded(job, self._bundle)
             if not job.is_open:
                 self._undo(job)
                 report(job)
@@ -288,33 +238,11 @@ class Services:
             for job in jobs:
                 job.error = job.error or self._named(job, error)
 
-    def _prepare(self, job: Job) -> None:
-        record, picture = job.record, job.picture
-        assert record is not None and picture is not None
-        spec = record.spec
-        names = {
-            address.name: str(item.spec.get("name") or address.name)
-            for address, item in self.environment.resources.items()
-            if address.kind == "volume"
-        }
-        job.binds = self.workshop.mounts_of(record, spec, picture, self._inherited(spec), names)
-        record.root = self.workshop.root(record, spec, picture, job.binds)
-        for bind in job.binds:
-            self.workshop.fill(picture, record.root, bind)
-        spaces = namespaces.decide(
-            spec, netns=record.netns, cgroup_v2=self.cgroups.version == "v2", shm_source=self._shm(record),
-            find=self._peer,
-        )  # fmt: skip
-        if spaces.network_peer is not None and not spec.get("hostname"):
-            record.hostname = spaces.network_peer.hostname
-        files = self.wires.files(record, spaces.network_peer)
-        facts, warnings = self.workshop.facts(record, spec, picture, job.binds, spaces, files)
-        for text in warnings:
-            self.emit(Event(EventKind.WARNING, str(record.address), job.change.action.word, text))
-        record.limits = self.cgroups.effective(spec.get("limits") or {})
-        config = bundle.encode(spec, picture.config, facts)
-        write_atomic(record.path("config.json"), json.dumps(config).encode(), 0o600, durable=False)
-        record.desired = "running"
+    def _bundle(self, job: Job) -> None:
+        assert job.record is not None and job.picture is not None
+        for text in self.bundler.write(job.record, job.picture):
+            self.emit(Event(EventKind.WARNING, str(job.record.address), job.change.action.word, text))
+        job.record.desired = "running"
 
     def _launch(self, job: Job) -> None:
         record = job.record
@@ -337,80 +265,13 @@ class Services:
         if job.fresh:
             teardown.remove(self.home, [record], self.workshop.mounted)
 
-    # -- others
-
-    def _peer(self, kind: str, name: str) -> namespaces.Peer | None:
-        if kind == "service":
-            record = records.find(self.home, self.environment.name, Address("service", name))
-        else:
-            record = records.find_named(self.home, name)
-        if record is None:
-            return None
-        status = instance.status(record)
-        shm = teardown.shm_directory(record)
-        return namespaces.Peer(
-            status.pid, record.hostname, record.directory, record.netns, record.network_mode == "host",
-            shm if shm in self.workshop.mounted else "",
-        )  # fmt: skip
-
-    def _inherited(self, spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The mounts that `volumes_from` takes over, anonymous volumes included."""
-        rows: list[Mapping[str, Any]] = []
-        for text in spec.get("volumes_from") or ():
-            name, _, mode = text.removeprefix("container:").partition(":")
-            is_container = text.startswith("container:")
-            found = (
-                records.find_named(self.home, name) if is_container
-                else records.find(self.home, self.environment.name, Address("service", name))
-            )  # fmt: skip
-            if found is None:
-                raise NotFoundError("`volumes_from` names a service that is not there", name)
-            rows += [_taken_over(row, found, mode == "ro") for row in found.spec.get("mounts") or ()]
-            known = {str(row["target"]).rstrip("/") for row in rows}
-            rows += [
-                {"type": "volume", "target": target, "volume_name": volume, "read_only": mode == "ro"}
-                for target, volume in found.anonymous.items()
-                if target.rstrip("/") not in known
-            ]
-        return rows
-
-    def _shm(self, record: Record) -> str:
-        """The directory that is /dev/shm of an ipc namespace which others join, mounted; "" when nobody may."""
-        spec = record.spec
-        if spec.get("ipc") != "shareable" and record.service not in self._shared_ipc:
-            return ""
-        target = teardown.shm_directory(record)
-        if target not in self.workshop.mounted:
-            make_directory(target, 0o700)
-            size = int(spec.get("shm_size") or SHM_SIZE)
-            mounts.tmpfs(target, ("mode=1777", f"size={size}"), flags=mounts.MS_NOSUID | mounts.MS_NODEV)
-            self.workshop.mounted.add(target)
-        return target
-
-
-def _taken_over(row: Mapping[str, Any], owner: Record, read_only: bool) -> Mapping[str, Any]:
-    result = dict(row)
-    if row["type"] == "volume" and not row.get("source"):
-        result["volume_name"] = owner.anonymous.get(str(row["target"]), "")
-    if read_only:
-        result["read_only"] = True
-    return result
-
 
 def drop_unused_roots(home: Home, environment: str, mounted: set[str]) -> None:
-    """Unmount the shared roots that no record names any more."""
-    used = {record.root for record in records.load_all(home, environment)}
-    used |= _image_mounts(home, environment)
-    rootfs.drop_unused(home, environment, used, mounted)
-
-
-def _image_mounts(home: Home, environment: str) -> set[str]:
-    """The roots that are bound into instances as `type: image` mounts."""
-    found = set()
+    """Unmount the shared roots that no instance stands on and none has bound (`type: image`)."""
+    used = set()
     for record in records.load_all(home, environment):
-        if not any(row["type"] == "image" for row in record.spec.get("mounts") or ()):
-            continue
-        with open(record.path("config.json"), "rb") as file:
-            config = json.loads(file.read())
-        found |= {row["source"] for row in config["mounts"] if row["type"] == "bind"}
-    return found
+        used.add(record.root)
+        if any(row["type"] == "image" for row in record.spec.get("mounts") or ()):
+            with open(record.path("config.json"), "rb") as file:
+                used |= {row["source"] for row in json.loads(file.read())["mounts"] if row["type"] == "bind"}
+    rootfs.drop_unused(home, environment, used, mounted)

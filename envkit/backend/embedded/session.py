@@ -126,8 +126,8 @@ class EmbeddedSession:
                 if other.kind == "image"
             }
             digest = build(
-                cast("ImageSpec", spec), store=store, home=self.home, directory=self.environment.directory, images=known,
-                emit=self.emit,
+                cast("ImageSpec", spec), store=store, home=self.home, directory=self.environment.directory,
+                images=known, emit=self.emit,
             )  # fmt: skip
         resources.save(self.home, name, address, spec, change.resource.fingerprint, digest=digest)
 

@@ -142,13 +142,15 @@ def test_parents_are_mounted_before_children_and_the_later_wins(targets):
 
 
 def test_limits():
-    everything = {"memory": 1 << 20, "cpus": 0.5, "pids": 10, "cpuset": "0-1", "blkio": {"weight": 10}, "memory_reservation": 5}
+    everything = {
+        "memory": 1 << 20, "cpus": 0.5, "pids": 10, "cpuset": "0-1", "blkio": {"weight": 10}, "memory_reservation": 5
+    }  # fmt: skip
     supported = {"memory", "memory_swap", "cpus", "pids", "cpuset", "memory_reservation", "blkio.device"}
     kept = limits.kept(everything, supported)
     assert kept["memory_swap"] == 2 << 20 and "blkio" not in kept
     assert limits.resources(kept, lambda path: (8, 0)) == {
-        "memory": {"limit": 1 << 20, "swap": 2 << 20, "reservation": 5}, "cpu": {"quota": 50000, "period": 100000, "cpus": "0-1"},
-        "pids": {"limit": 10},
+        "memory": {"limit": 1 << 20, "swap": 2 << 20, "reservation": 5},
+        "cpu": {"quota": 50000, "period": 100000, "cpus": "0-1"}, "pids": {"limit": 10},
     }  # fmt: skip
     assert limits.kept({"memory": 5, "pids": 3}, {"pids"}) == {"pids": 3}
     assert limits.resources({"blkio": {"device_read_bps": [{"path": "/dev/x", "rate": 7}]}}, lambda path: (8, 1)) == {
@@ -158,7 +160,8 @@ def test_limits():
 
 
 def decide(spec, **options):
-    return namespaces.decide(spec, **{"netns": "", "cgroup_v2": False, "shm_source": "", "find": lambda *_: None, **options})
+    usual = {"netns": "", "cgroup_v2": False, "shm_source": "", "find": lambda *_: None}
+    return namespaces.decide(spec, **{**usual, **options})
 
 
 def test_namespaces():
@@ -289,7 +292,8 @@ def test_our_program_is_the_one_that_crun_compiles(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(bundle.encode({"command": ["/bin/sh"]}, {}, facts)))
     crun = f"{find('crun')} --cgroup-manager=disabled --root {tmp_path}/state"
     name = f"cmp-{os.getpid()}"
-    script = f"umount /sys/fs/cgroup/unified; {crun} create {name} && cat {tmp_path}/state/{name}/seccomp.bpf > {tmp_path}/bpf; {crun} delete -f {name}"
+    keep = f"cat {tmp_path}/state/{name}/seccomp.bpf > {tmp_path}/bpf"
+    script = f"umount /sys/fs/cgroup/unified; {crun} create {name} && {keep}; {crun} delete -f {name}"
     subprocess.run(["unshare", "-m", "--", "sh", "-c", script], cwd=tmp_path, capture_output=True, timeout=30,
                    stdin=subprocess.DEVNULL, check=False)  # fmt: skip
     ours = seccomp.compile_program(seccomp.document(seccomp.default_profile(), capabilities))

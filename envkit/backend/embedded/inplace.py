@@ -1,0 +1,48 @@
+"""Change a living instance without restarting it: limits, labels, restart policy, health check; mend its network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from envkit.backend.embedded import devices, instance, limits
+from envkit.backend.embedded.record import Record
+from envkit.backend.embedded.wiring import Wires
+from envkit.host.cgroups import Cgroups
+from envkit.host.files import write_atomic
+from envkit.plan.model import Change
+
+_WIRED = ("published.", "networks.")
+
+
+def update(record: Record, change: Change, wires: Wires) -> None:
+    """Make the instance what record.spec says now; change.observed is what it was. Saves the record."""
+    cgroups = Cgroups.of(record.home)
+    before: Mapping[str, Any] = (change.observed.spec.get("limits") if change.observed else None) or {}
+    wanted: Mapping[str, Any] = record.spec.get("limits") or {}
+    paths = [item.path for item in change.attributes]
+    if before != wanted or any(path.startswith("limits.") for path in paths):
+        _rewrite_limits(record, wanted, cgroups)
+        if record.cgroup and instance.status(record).is_alive:
+            cgroups.write_limits(record.cgroup, wanted, before)
+    record.limits = cgroups.effective(wanted)
+    if "state" in paths:
+        instance.resume(record)
+    if any(path.startswith(_WIRED) for path in paths):
+        wires.mend([record])
+    record.desired, record.complete = "running", True
+    record.save()
+
+
+def _rewrite_limits(record: Record, wanted: Mapping[str, Any], cgroups: Cgroups) -> None:
+    """A later start must have the same limits: they are part of the bundle."""
+    path = record.path("config.json")
+    with open(path, "rb") as file:
+        config = json.loads(file.read())
+    old = config["linux"].get("resources")
+    if old is None:
+        return
+    kept = limits.kept(wanted, cgroups.supported)
+    config["linux"]["resources"] = {**limits.resources(kept, devices.number), "devices": old.get("devices", [])}
+    write_atomic(path, json.dumps(config).encode(), 0o600, durable=False)
