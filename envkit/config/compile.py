@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from envkit.address import KINDS, Address
+from envkit.config.checks import check_addresses, check_ports
 from envkit.config.compile_image import build_name, compile_build, compile_image, compile_reference
 from envkit.config.compile_resources import compile_material, compile_network, compile_volume
 from envkit.config.compile_service import compile_service
@@ -51,7 +52,7 @@ def compile_environment(
                         "envkit runs none", f"services.{name}.provider", "give the service an image")  # fmt: skip
         else:
             resources.append(compile_service(scope, name, made.of_service[name], made.addresses, digests))
-    _warn_unused(scope)
+    _check(scope, resources)
     scope.found.items[:0] = model.warnings
     scope.found.items.sort(key=_place)
     scope.found.raise_if_errors()
@@ -152,7 +153,11 @@ class _Images:
                 visit(address)
 
 
-def _warn_unused(scope: Scope) -> None:
+def _check(scope: Scope, resources: list[Resource]) -> None:
+    services = [item for item in resources if item.address.kind == "service"]
+    check_ports(scope, services)
+    networks = {item.address.name: item for item in resources if item.address.kind == "network"}
+    check_addresses(scope, networks, services)
     for name in scope.section("jobs"):
         scope.warning("not-honoured", "A key has no effect", f"jobs.{name} is not honoured: envkit runs services only",
                       f"jobs.{name}", "take it away, or make it a service with a profile")  # fmt: skip

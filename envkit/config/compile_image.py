@@ -203,7 +203,7 @@ def _config(draft: Draft, item: Mapping[str, Any]) -> dict[str, Any]:
     if item.get("volumes"):
         made["volumes"] = sorted(set(item["volumes"]))
     if item.get("stop_signal"):
-        made["stop_signal"] = signal_name(str(item["stop_signal"]))
+        made["stop_signal"] = signal_name(draft.scope, str(item["stop_signal"]), draft.path("stop_signal"))
     if check := healthcheck(draft.scope, item.get("healthcheck") or {}, draft.path("healthcheck")):
         made["healthcheck"] = check
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from envkit.config.checks import check_capability, check_ulimits
 from envkit.config.draft import Draft
 from envkit.config.inputs import project_path
 from envkit.config.quantities import is_true, size
@@ -15,12 +16,17 @@ _BLKIO = ("device_read_bps", "device_read_iops", "device_write_bps", "device_wri
 def put_isolation(draft: Draft, service: Mapping[str, Any]) -> None:
     """Privileges, namespaces, limits."""
     for key in ("cap_add", "cap_drop"):
-        draft.put(key, sorted({capability(item) for item in service.get(key) or ()}) or None)
+        names = [capability(item) for item in service.get(key) or ()]
+        for index, name in enumerate(names):
+            check_capability(draft.scope, name, draft.path(f"{key}[{index}]"))
+        draft.put(key, sorted(set(names)) or None)
     draft.put("privileged", True if is_true(service.get("privileged")) else None)
     _put_security(draft, service.get("security_opt") or ())
     sysctls = {key: str(value) for key, value in (service.get("sysctls") or {}).items()}
     draft.put("sysctls", sysctls or None)
-    draft.put("ulimits", ulimits(service.get("ulimits") or {}) or None)
+    limits = ulimits(service.get("ulimits") or {})
+    check_ulimits(draft.scope, limits, draft.path("ulimits"))
+    draft.put("ulimits", limits or None)
     for key, default in (("pid", ""), ("ipc", "private"), ("uts", ""), ("cgroup", ""), ("userns_mode", ""),
                          ("cgroup_parent", "")):  # fmt: skip
         value = service.get(key)

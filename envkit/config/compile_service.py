@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envkit.address import Address
+from envkit.config.checks import check_signal
 from envkit.config.compile_isolation import put_isolation
 from envkit.config.compile_mounts import put_files
 from envkit.config.compile_network import put_network
@@ -89,7 +90,7 @@ def _put_process(draft: Draft, service: Mapping[str, Any]) -> None:
 
 def _put_lifecycle(draft: Draft, service: Mapping[str, Any]) -> None:
     if signal := service.get("stop_signal"):
-        draft.put("stop_signal", signal_name(str(signal)))
+        draft.put("stop_signal", signal_name(draft.scope, str(signal), draft.path("stop_signal")))
     grace = draft.read(seconds, service.get("stop_grace_period"), "stop_grace_period")
     draft.put("stop_grace_period", None if grace == 10 else grace)
     draft.put("healthcheck", healthcheck(draft.scope, service.get("healthcheck") or {}, draft.path("healthcheck")))
@@ -98,10 +99,12 @@ def _put_lifecycle(draft: Draft, service: Mapping[str, Any]) -> None:
     draft.put("restart", _restart(draft, service.get("restart") or "", policy), source)
 
 
-def signal_name(text: str) -> str:
+def signal_name(scope: Scope, text: str, path: str) -> str:
     """`int` -> SIGINT; numbers stay."""
     upper = text.upper()
-    return upper if upper.isdigit() or upper.startswith("SIG") else f"SIG{upper}"
+    name = upper if upper.isdigit() or upper.startswith("SIG") else f"SIG{upper}"
+    check_signal(scope, name, path)
+    return name
 
 
 def healthcheck(scope: Scope, check: Mapping[str, Any], path: str) -> dict[str, Any] | None:
