@@ -487,8 +487,9 @@ def test_killed_while_going_down_the_next_down_finishes(tmp_path):
     stage = Stage(Home(str(tmp_path / "home")))
     stage.image()
     environment = stage.environment({f"s{n}": {"command": LOOP, "read_only": n == 0} for n in range(3)})
-    steps = ("instance.detach", "cgroup.remove:2", "unmount:2", "instance.remove", "remove_tree:6", "environment.remove")
-    for step in steps:
+    for step in (
+        "instance.detach", "cgroup.remove:2", "unmount:2", "instance.remove", "remove_tree:6", "environment.remove"
+    ):  # fmt: skip
         assert apart(lambda: len(stage.apply(environment).failed)) == 0
 
         def cut_off(step=step):

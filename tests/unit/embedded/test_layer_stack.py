@@ -39,7 +39,8 @@ LOWER = {
 UPPER = {"etc/passwd": "high", "gone": "whiteout", "replaced": "opaque", "replaced/new": "new", "etc/extra": "extra"}
 QUESTIONS = [
     "/etc/passwd", "/etc/group", "/var/run/lock", "/var/run/absent/below", "/a/b/c", "/gone/x", "/gone",
-    "/replaced/old", "/replaced/new", "/up/passwd", "/far/c", "/etc/extra", "/nowhere/at/all", "/", "/a/../etc/group", "/../../a",
+    "/replaced/old",
+    "/replaced/new", "/up/passwd", "/far/c", "/etc/extra", "/nowhere/at/all", "/", "/a/../etc/group", "/../../a",
 ]  # fmt: skip
 
 
