@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from envkit.digest import canonical_json
 from envkit.errors import ImageError
 from envkit.host import files
+from envkit.host.lock import Lock
 from envkit.host.proc import boot_id
 from envkit.host.steps import step
 from envkit.image import media
@@ -88,17 +89,17 @@ def _wrong_content(layer: LayerInfo, found: str) -> ImageError:
 
 
 def _publish(temporary: str, path: str) -> None:
-    """Rename a finished tree to its place. A tree of an earlier boot that never settled gives way."""
+    """Rename a finished tree to its place. A tree of an earlier boot that never settled gives way; a trustworthy one
+    of somebody who was faster stays."""
     marker = path + ".boot"
-    if os.path.isdir(path) and _boot_of(marker) not in ("", boot_id()):
-        files.remove_tree(path)
-    files.write_atomic(marker, boot_id().encode(), durable=False)
-    step("store.tree")
-    try:
+    with Lock(os.path.dirname(path) + ".lock", {"purpose": "putting the tree of a layer into its place"}):
+        if os.path.isdir(path):
+            if _boot_of(marker) in ("", boot_id()):
+                return
+            files.remove_tree(path)  # before the new marker, which would vouch for it
+        files.write_atomic(marker, boot_id().encode(), durable=False)
+        step("store.tree")
         os.rename(temporary, path)
-    except OSError:
-        if not os.path.isdir(path):  # otherwise somebody else was first, with the same content
-            raise
 
 
 def _boot_of(marker: str) -> str:

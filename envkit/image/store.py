@@ -6,7 +6,8 @@
         trees/HEX/                  the layer whose ChainID is HEX, unpacked on the layers below it
         trees/HEX.boot              the boot in which the tree was made, until it is known to be on the disk
         tmp/                        what is being written; anybody's leftovers, removed by gc
-        lock, index.lock            shared by writers, exclusive for gc | the index is being replaced
+        lock                        shared by who writes or uses images, exclusive for gc
+        index.lock, trees.lock      the index, or a tree, is being replaced
 
 A tree appears whole, by rename. It is not fsynced file by file: until `settle` has run, a tree from an earlier boot is
 taken as lost in a power cut and made again from its blob. Looking up an image reads three small files and imports
