@@ -1,9 +1,9 @@
 """Compiled environments below home.cache/environments, so that a no-op needs neither YAML nor pydantic.
 
-An entry is found by the question (options, envkit's own code) and holds as long as every input has the same content:
-files, look-ups of files that were not there, build inputs, secrets (by keyed digest), and those variables of the
-process whose name is a word of any input file. No entry has a secret's content. A broken entry counts as none. Origins
-are in a file of their own, read when a plan has something to show. Standard library only.
+An entry is found by the options and holds as long as envkit is the same and every input has the same content: files,
+look-ups of files that were not there, build inputs, secrets (by keyed digest), and those variables of the process
+whose name is a word of any input file. No entry has a secret's content. A broken entry counts as none. Origins are in
+a file of their own, read when a plan has something to show. Standard library only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def entry_path(options: LoadOptions, home: Home) -> str:
     """The file of the entry for these options."""
     asked = {
         name: getattr(options, name) for name in options.__slots__ if name not in ("environ", "stdin")
-    } | {"code": _code_version(), "home": home.root, "format": FORMAT}  # fmt: skip
+    }  # fmt: skip
     name = hashlib.sha256(canonical_json(asked)).hexdigest()[:32]
     return os.path.join(home.cache, "environments", f"{name}.json")
 
@@ -45,7 +45,9 @@ def read(path: str, environ: Mapping[str, str], inputs: Inputs) -> Environment |
     try:
         with open(path, "rb") as file:
             entry = json.loads(file.read())
-        if entry["format"] != FORMAT or entry["variables"] != variables_digest(entry["words"], environ, inputs.salt):
+        if entry["made_by"] != _made_by(inputs.home):
+            return None
+        if entry["variables"] != variables_digest(entry["words"], environ, inputs.salt):
             return None
         if not inputs.holds(entry["inputs"]):
             return None
@@ -61,7 +63,7 @@ def write(path: str, environment: Environment, environ: Mapping[str, str], input
     words = _words(inputs.sources.files)
     stamp = os.urandom(8).hex()
     entry = {
-        "format": FORMAT, "stamp": stamp, "words": words,
+        "made_by": _made_by(inputs.home), "stamp": stamp, "words": words,
         "variables": variables_digest(words, environ, inputs.salt), "inputs": inputs.record(),
         "environment": _encode(environment),
     }  # fmt: skip
@@ -91,8 +93,8 @@ def _words(files: Mapping[str, str]) -> str:
     return f" {' '.join(sorted(found))} "
 
 
-def _code_version() -> list[Any]:
-    """What changes when envkit itself does: newest time and number of the files that compile."""
+def _made_by(home: Home) -> list[Any]:
+    """What changes when envkit itself does: newest time and number of the files that compile; and the installation."""
     from envkit import __version__
 
     newest, count = 0, 0
@@ -101,7 +103,7 @@ def _code_version() -> list[Any]:
             for entry in entries:
                 if entry.name.endswith(".py"):
                     newest, count = max(newest, entry.stat().st_mtime_ns), count + 1
-    return [__version__, newest, count]
+    return [FORMAT, __version__, newest, count, home.root]
 
 
 class _Origins:

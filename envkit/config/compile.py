@@ -51,7 +51,7 @@ def compile_environment(
             scope.error("unsupported", "A value cannot be honoured", f"services.{name} is made by another program, and "
                         "envkit runs none", f"services.{name}.provider", "give the service an image")  # fmt: skip
         else:
-            resources.append(compile_service(scope, name, made.of_service[name], made.addresses, digests))
+            resources.append(compile_service(scope, name, made.of_service[name], made.used, digests))
     _check(scope, resources)
     scope.found.items[:0] = model.warnings
     scope.found.items.sort(key=_place)
@@ -71,14 +71,14 @@ def _place(item: Diagnostic) -> tuple[str, int, int]:
 class _Images:
     """Every image of the environment.
 
-    resources: by address; addresses: reference or key as a service writes it -> address, and the image's own name ->
-    address; of_service: service -> ImageSpec.name.
+    resources: by address; used: by the reference or key that something writes, and by the image's own name;
+    of_service: service -> ImageSpec.name.
     """
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.resources: dict[Address, Resource] = {}
-        self.addresses: dict[str, Address] = {}
+        self.used: dict[str, Resource] = {}
         self.of_service: dict[str, str] = {}
         for key in scope.section("images"):
             self._add(compile_image(scope, key), key)
@@ -104,13 +104,13 @@ class _Images:
 
     def _add(self, resource: Resource, written: str) -> None:
         self.resources[resource.address] = resource
-        self.addresses[written] = self.addresses[resource.spec["name"]] = resource.address
+        self.used[written] = self.used[resource.spec["name"]] = resource
 
     def _use(self, reference: str, service: Mapping[str, Any], path: str) -> str:
         """The ImageSpec.name of what a service, hook or mount calls reference."""
-        if reference not in self.addresses:
+        if reference not in self.used:
             self._add(compile_reference(self.scope, reference, service, path), reference)
-        name: str = self.resources[self.addresses[reference]].spec["name"]
+        name: str = self.used[reference].spec["name"]
         return name
 
     def _add_build(self, name: str, service: Mapping[str, Any]) -> None:

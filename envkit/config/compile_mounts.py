@@ -9,7 +9,7 @@ from typing import Any
 from envkit.address import Address
 from envkit.config.draft import Draft
 from envkit.config.quantities import is_true, mode, size
-from envkit.spec.environment import Dependency
+from envkit.spec.environment import Dependency, Resource
 
 SHM_SIZE = 64 * 1024 * 1024
 _FLAGS = {
@@ -18,7 +18,7 @@ _FLAGS = {
 }  # fmt: skip
 
 
-def put_files(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Address]) -> None:
+def put_files(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Resource]) -> None:
     """Everything about files. The mounts are left in draft.mounts, for the defaults to be added."""
     for index, item in enumerate(service.get("volumes") or ()):
         if made := _mount(draft, item, f"volumes[{index}]"):
@@ -28,8 +28,10 @@ def put_files(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Add
     for _, made in draft.mounts:
         if made["type"] == "volume" and "source" in made:
             draft.needs(Dependency(Address("volume", made["source"])))
-        elif made["type"] == "image" and (address := images.get(made.get("source", ""))):
-            draft.needs(Dependency(address))
+        elif made["type"] == "image":
+            image = images[made["source"]]
+            made["source"] = image.spec["name"]
+            draft.needs(Dependency(image.address))
     draft.put("volumes_from", service.get("volumes_from") or None)
     draft.put("read_only", True if is_true(service.get("read_only")) else None)
     for kind in ("secrets", "configs"):

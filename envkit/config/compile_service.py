@@ -36,9 +36,9 @@ _UNSUPPORTED = {
 
 
 def compile_service(
-    scope: Scope, name: str, image: str, images: Mapping[str, Address], digests: Mapping[Address, str]
+    scope: Scope, name: str, image: str, images: Mapping[str, Resource], digests: Mapping[Address, str]
 ) -> Resource:
-    """The Resource of services.NAME. image: the ImageSpec.name it runs; images: reference as written -> address, for
+    """The Resource of services.NAME. image: the ImageSpec.name it runs; images: by the reference that is written, for
     the service itself, its hooks and its mounts; digests: those of secrets and configs, by address."""
     service: Mapping[str, Any] = scope.section("services")[name]
     draft = Draft(scope, Address("service", name), f"services.{name}")
@@ -154,13 +154,14 @@ def _restart(draft: Draft, text: str, policy: Mapping[str, Any] | None) -> dict[
     return {key: value for key, value in made.items() if value is not None and value != ""}
 
 
-def _put_hooks(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Address]) -> None:
+def _put_hooks(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Resource]) -> None:
     for kind in ("pre_start", "post_start", "pre_stop"):
         hooks = [_hook(draft, hook, f"{kind}[{index}]", service) for index, hook in enumerate(service.get(kind) or ())]
         draft.put(kind, hooks or None)
         for hook in hooks:
-            if address := images.get(hook.get("image", "")):
-                draft.needs(Dependency(address))
+            if image := images.get(hook.get("image", "")):
+                hook["image"] = image.spec["name"]
+                draft.needs(Dependency(image.address))
 
 
 _HOOK_KEYS = ("command", "user", "working_dir", "environment", "privileged", "image")
@@ -207,10 +208,8 @@ def _rollout(draft: Draft, config: Mapping[str, Any], below: str) -> dict[str, A
     return made
 
 
-def _put_dependencies(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Address]) -> None:
-    written = images.get(draft.spec["image"])
-    if written is not None:
-        draft.needs(Dependency(written))
+def _put_dependencies(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Resource]) -> None:
+    draft.needs(Dependency(images[draft.spec["image"]].address))
     for kind in ("secret", "config"):
         for item in draft.spec.get(f"{kind}s") or ():
             draft.needs(Dependency(Address(kind, item["source"])))

@@ -142,7 +142,7 @@ def test_no_entry_has_a_secret(project: Project) -> None:
         assert "very secret" not in path.read_text()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"format": 1}', b"\xff\x00", b'{"words": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"made_by": 1}', b"\xff\x00", b'{"words": 1}'])
 def test_a_broken_entry_counts_as_none(project: Project, content: bytes) -> None:
     first = project.load()
     for path in entries(project):
