@@ -1,6 +1,6 @@
-"""Mounts: binds, tmpfs, overlays by the new mount API, and the mount table.
+"""Mounts: binds, tmpfs, overlays, and the mount table.
 
-Sources: mount(2), fsopen(2), mount_setattr(2), proc(5) mountinfo, kernel Documentation/filesystems/overlayfs.rst.
+Sources: mount(2), open_tree(2), mount_setattr(2), proc(5) mountinfo.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from envkit.errors import HostError
 from envkit.host import syscalls
+from envkit.host.overlay import overlay
 from envkit.host.steps import step
+
+__all__ = ("Mount", "bind", "is_mount", "mount_table", "overlay", "set_propagation", "tmpfs", "unmount")
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_BIND, MS_REC = 0x1000, 0x4000
@@ -22,8 +24,6 @@ PROPAGATION = {
 }  # fmt: skip
 _MNT_DETACH = 2
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
-_SET_STRING, _SET_FLAG, _CREATE = 1, 0, 6
-MAX_LOWERS = 500
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -64,7 +64,7 @@ def bind(
         finally:
             os.close(tree)
     except OSError as error:
-        raise HostError(f"{src} cannot be bound to {dst}", _reason(error)) from error
+        raise HostError(f"{src} cannot be bound to {dst}", reason(error)) from error
 
 
 def tmpfs(dst: str, options: Sequence[str] = ("mode=755",), *, flags: int = MS_NOSUID | MS_NODEV) -> None:
@@ -73,51 +73,7 @@ def tmpfs(dst: str, options: Sequence[str] = ("mode=755",), *, flags: int = MS_N
     try:
         syscalls.mount("tmpfs", dst, "tmpfs", flags, ",".join(options))
     except OSError as error:
-        raise HostError(f"a tmpfs cannot be mounted at {dst}", _reason(error)) from error
-
-
-def overlay(
-    lowers_top_first: Sequence[str], dst: str, upper: str | None = None, work: str | None = None, *,
-    read_only: bool = False, for_capture: bool = False, options: Sequence[str] = (), flags: int = 0,
-) -> None:  # fmt: skip
-    """Mount an overlay at dst. Paths may contain anything; at most 500 lowers.
-
-    Without upper it is read-only and needs two lowers at least (EINVAL otherwise: give a stub layer as the last).
-    for_capture: the upper will be turned into a layer, so that renames and chmods must show as whole files
-    (redirect_dir, metacopy and index off). options: further names or name=value, from IdMap.overlay_options; flags:
-    MS_NOSUID, MS_NODEV. Raises HostError with the kernel's own words.
-    """
-    if len(lowers_top_first) > MAX_LOWERS:
-        detail = f"{len(lowers_top_first)}; the kernel's limit is {MAX_LOWERS}"
-        raise HostError("an overlay has too many layers", detail)
-    settings = [*(("lowerdir+", path) for path in lowers_top_first)]
-    if upper is not None:
-        settings += [("upperdir", upper), ("workdir", work or "")]
-    for name in (*(("redirect_dir=off", "metacopy=off", "index=off") if for_capture else ()), *options):
-        key, _, value = name.partition("=")
-        settings.append((key, value))
-    step("mount.overlay")
-    context = -1
-    try:
-        context = syscalls.fsopen("overlay")
-        for key, value in settings:
-            if value:
-                syscalls.fsconfig(context, _SET_STRING, key, value)
-            else:
-                syscalls.fsconfig(context, _SET_FLAG, key)
-        syscalls.fsconfig(context, _CREATE)
-        mounted = syscalls.fsmount(context, flags | MS_RDONLY * read_only)
-        try:
-            syscalls.move_mount(mounted, dst)
-        finally:
-            os.close(mounted)
-    except OSError as error:
-        said = _kernel_messages(context) if context >= 0 else ""
-        detail = "; ".join(filter(None, (_reason(error), said)))
-        raise HostError(f"an overlay cannot be mounted at {dst}", detail) from error
-    finally:
-        if context >= 0:
-            os.close(context)
+        raise HostError(f"a tmpfs cannot be mounted at {dst}", reason(error)) from error
 
 
 def unmount(dst: str, detach: bool = True) -> None:
@@ -128,7 +84,7 @@ def unmount(dst: str, detach: bool = True) -> None:
     except OSError as error:
         if error.errno in (2, 22):  # ENOENT; EINVAL: not a mount point
             return
-        raise HostError(f"{dst} cannot be unmounted", _reason(error)) from error
+        raise HostError(f"{dst} cannot be unmounted", reason(error)) from error
 
 
 def set_propagation(path: str, propagation: str, *, recursive: bool = False) -> None:
@@ -148,7 +104,7 @@ def mount_table(pid: int | str = "self") -> list[Mount]:
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
     except OSError as error:
-        raise HostError(f"the mounts of process {pid} cannot be read", _reason(error)) from error
+        raise HostError(f"the mounts of process {pid} cannot be read", reason(error)) from error
     return [_parse(line) for line in lines]
 
 
@@ -167,14 +123,6 @@ def _plain(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """What an OSError says, with its path."""
     return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
-
-
-def _kernel_messages(context: int) -> str:
-    """What the kernel wrote into the mount context: lines like `e overlay: …` (fsopen(2))."""
-    said = []
-    with suppress(OSError):
-        while message := os.read(context, 8192):
-            said.append(message.decode(errors="replace").strip().partition(" ")[2])
-    return "; ".join(said)

@@ -81,7 +81,8 @@ def make_network(identity, **options):
 def make_member(identity, service, places, replica=1, **options):
     endpoints = {key: Endpoint(f"e/{key}", "", "", "", address, "", [service, *names])
                  for key, (address, *names) in places.items()}  # fmt: skip
-    return Member(identity, service, replica, f"e-{service}-{replica}", "", "", endpoints, next(iter(places)), **options)
+    name = f"e-{service}-{replica}"
+    return Member(identity, service, replica, name, "", "", endpoints, next(iter(places)), **options)
 
 
 def test_everybody_sees_his_own_networks_only():
