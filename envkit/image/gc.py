@@ -46,7 +46,10 @@ def collect(
             cached = ()
         elif cached is None:
             cached = Memory(store.home, store).layers()
-        return _Sweep(store, set(in_use() if callable(in_use) else in_use), dry_run).run(unused_images, cached)
+        report = _Sweep(store, set(in_use() if callable(in_use) else in_use), dry_run).run(unused_images, cached)
+        if not dry_run:
+            store.settle()
+        return report
 
 
 class _Sweep:

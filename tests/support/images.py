@@ -31,7 +31,7 @@ def applets() -> tuple[str, ...]:
 
 @cache
 def busybox_layer() -> bytes:
-    """A layer: busybox with its applets as symlinks, the usual directories, passwd and group."""
+    """A layer: busybox with its applets as hard links, the usual directories, passwd and group."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
 
@@ -45,7 +45,7 @@ def busybox_layer() -> bytes:
         with open(BUSYBOX, "rb") as file:
             add("bin/busybox", tarfile.REGTYPE, 0o755, file.read())
         for name in applets():
-            add(f"bin/{name}", tarfile.SYMTYPE, 0o777, link="busybox")
+            add(f"bin/{name}", tarfile.LNKTYPE, 0o755, link="bin/busybox")  # no inode each: faster to unpack
         for name, mode in DIRECTORIES.items():
             add(name, tarfile.DIRTYPE, mode)
         add("etc/group", tarfile.REGTYPE, 0o644, GROUP.encode())

@@ -17,6 +17,7 @@ import pytest
 
 from envkit.errors import ConflictError, ImageError, NotFoundError, UsageError
 from envkit.host.home import Home
+from envkit.host.idmap import IdMap
 from envkit.host.proc import boot_id
 from envkit.image.limits import Limits
 from envkit.image.reference import InvalidReferenceError
@@ -220,6 +221,7 @@ def test_a_damaged_blob_is_not_unpacked(store: Store, reference: str) -> None:
 KILLED = """
 import sys
 from envkit.host.home import Home
+from envkit.host.idmap import IdMap
 from envkit.image.store import Store
 from tests.support.images import busybox_image
 busybox_image(Store(Home(sys.argv[1])), "busybox:1")
@@ -257,6 +259,16 @@ def test_a_lookup_imports_no_archive_code() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout
     for name in ("tarfile", "zlib", "gzip", "subprocess", "shutil", "tempfile", "pathlib", "envkit.image.unpack"):
         assert f"'{name}'" not in loaded, name
+
+
+def test_a_rootless_store_speaks_in_user_attributes(tmp_path: Path) -> None:
+    store = Store(Home(str(tmp_path)), IdMap("mapped", ((0, 1000, 1), (1, 100000, 65535))))
+    base = store.add_layer(layer(Entry("d", DIRECTORY, mode=0o755), Entry("d/f"), Entry("x", uid=65536)))
+    made = store.add_layer(layer(Entry("d", DIRECTORY), Entry("d/.wh..wh..opq"), Entry(".wh.x")), [base])
+    tree = store.tree(made)
+    assert os.listxattr(f"{tree}/d") == ["user.overlay.opaque"]
+    assert os.lstat(f"{tree}/x").st_rdev == 0
+    assert os.lstat(f"{store.tree(base)}/x").st_uid == os.getuid()
 
 
 # -- damage in the store
