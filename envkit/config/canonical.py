@@ -1,4 +1,4 @@
-"""Phase: short syntaxes become long ones (Compose Specification, 05-services.md), so that later phases know one form."""
+"""Phase: short syntaxes become long ones (Compose Specification, 05-services.md): later phases know one form."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Canonical:
         container: dict[str, Rewrite] = {
             "configs.*": _file_mount, "devices.*": self._each(parse_device), "dns": _strings, "env_file": _env_file,
             "gpus": _gpus, "label_file": _strings, "models": _names, "networks": _names, "secrets.*": _file_mount,
-            "ulimits.*": _ulimit, "volumes.*": self._each(_volume),
+            "volumes.*": self._each(_volume),
         }  # fmt: skip
         service: dict[str, Rewrite] = container | {
             "build": _build, "build.additional_contexts": _key_values, "build.ssh": _ssh,
-            "build.ulimits.*": _ulimit, "build.secrets.*": _file_mount, "depends_on": _depends_on,
+            "build.secrets.*": _file_mount, "depends_on": _depends_on,
             "develop.watch": _watch, "extends": _extends, "ports": self._ports,
         }  # fmt: skip
         service |= {f"pre_start.*.{path}": rule for path, rule in container.items()}
@@ -198,12 +198,6 @@ def _ssh(value: object, place: Place) -> object:
         key, _, path = value.partition("=")
         made.put(key, path, _here(place))
         return made
-    return value
-
-
-def _ulimit(value: object, place: Place) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return as_map({"single": value}, _here(place))
     return value
 
 

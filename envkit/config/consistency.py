@@ -133,7 +133,7 @@ class Consistency:
             self.error(
                 "healthcheck", "A health check must begin with CMD, CMD-SHELL or NONE",
                 f"`services.{name}.healthcheck.test` begins with {test[0]!r}",
-                self.of_service(name, "healthcheck", "test"), 'write [CMD, …], or one string for the shell')  # fmt: skip
+                self.of_service(name, "healthcheck", "test"), "write [CMD, …], or one string for the shell")
 
     def dependencies(self, name: str, service: Map) -> None:
         for other, how in (service.get("depends_on") or {}).items():
@@ -196,7 +196,9 @@ class Consistency:
     def devices(self, name: str, service: Map) -> None:
         """A request names devices or a number of them."""
         resources = (service.get("deploy") or {}).get("resources") or {}
-        requests = [(("gpus", index), item) for index, item in enumerate(service.get("gpus") or ())]
+        requests: list[tuple[tuple[Any, ...], Map]] = [
+            (("gpus", index), item) for index, item in enumerate(service.get("gpus") or ())
+        ]
         reserved = (resources.get("reservations") or {}).get("devices") or ()
         requests += [(("deploy", "resources", "reservations", "devices", i), item) for i, item in enumerate(reserved)]
         for path, item in requests:

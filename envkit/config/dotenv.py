@@ -154,8 +154,8 @@ def _expand(value: str, lookup: Lookup, line: int) -> str:
 
 
 def read(
-    path: str, lookup: Lookup, sources: Sources, problems: Diagnostics, *, raw: bool = False, at: Position | None = None,
-    known: Mapping[str, str] | None = None,
+    path: str, lookup: Lookup, sources: Sources, problems: Diagnostics, *, raw: bool = False,
+    at: Position | None = None, known: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[str, Origin]]:  # fmt: skip
     """The variables of one file with their origins; what is wrong goes to problems (at: where the file was named)."""
     try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from envkit.config import dotenv
 from envkit.config.sources import ABSENT, Sources
-from envkit.config.tree import Map, Origin
+from envkit.config.tree import Map, Origin, Seq
 from envkit.diagnostics import Diagnostics, Position
 
 _FORMATS = ("", "raw")
@@ -33,7 +33,7 @@ class EnvFiles:
         if isinstance(own, Map):
             for key, value in own.items():
                 made.put(key, environ.get(key) if value is None else value, own.at.get(key))
-        files = service.get("env_file") or ()
+        files: Seq = service.get("env_file") or Seq()
         found: _Found = {}
 
         def lookup(variable: str) -> str | None:
@@ -62,7 +62,7 @@ class EnvFiles:
 
     def resolve_labels(self, service: Map, name: str) -> None:
         """Complete the labels of one service, in place."""
-        files = service.get("label_file") or ()
+        files: Seq = service.get("label_file") or Seq()
         found: _Found = {}
         for index, written in enumerate(files):
             at = _position(files.at[index])

@@ -19,7 +19,7 @@ _Chain = tuple[tuple[str, str, "Origin | None"], ...]
 
 
 class Extends:
-    """base: reads another file's services: (path as written, where) -> (absolute path, services), None after a problem."""
+    """base: another file's services: (path as written, where) -> (absolute path, services), None after a problem."""
 
     def __init__(self, base: Base, merge: Merge, problems: Diagnostics) -> None:
         self.base = base

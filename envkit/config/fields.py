@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from envkit.config.bind import Fields, capitals, items, struct, table
 from envkit.config.kinds import (
-    anything,
     command,
     count,
     device_count,

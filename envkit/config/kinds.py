@@ -229,9 +229,8 @@ def hosts(value: Any, slot: Slot) -> Any:
         if not host or ":" in host or "=" in host:
             raise ValueError(f"{host!r} is not a host name")
         for address in addresses:
-            if len(address) > 2 and address[0] == "[" and address[-1] == "]":
-                address = address[1:-1]
-            found.append((f"{host}={address}", origin))
+            bare = address[1:-1] if len(address) > 2 and address[0] == "[" and address[-1] == "]" else address
+            found.append((f"{host}={bare}", origin))
 
     if value is None:
         return OMIT
@@ -268,16 +267,10 @@ def ssh(value: Any, slot: Slot) -> Any:
 def ulimit(value: Any, slot: Slot) -> Any:
     """One number for both limits, or soft and hard."""
     if not isinstance(value, Map):
-        raise ValueError("must be a number, or a mapping of soft and hard")
-    if whole(value.get("single"), slot) not in (0, OMIT):
-        return whole(value["single"], slot)
+        return whole(value, slot) or Map()
     made = Map()
     for key in ("soft", "hard"):
         item = count(value.get(key), slot)
         if item is not OMIT:
             made.put(key, item, value.at.get(key, slot.origin))
     return made
-
-
-def anything(value: Any, _: Slot) -> Any:
-    return OMIT if value is None else value

@@ -20,7 +20,7 @@ _FOR_ONE_CLASS = {
 
 def _import() -> Any:
     if "ruamel.yaml" in sys.modules:
-        import _ruamel_yaml
+        import _ruamel_yaml  # type: ignore[import-not-found]
 
         return _ruamel_yaml
     import ruamel

@@ -53,16 +53,11 @@ _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models", 
 
 
 def load_model(options: LoadOptions) -> Model:
-    """The canonical model of a project. Raises InputError with every diagnostic."""
+    """The canonical model of a project. Raises InputError with every diagnostic.
+
+    With `no_interpolate` it is the tree before `bind`: values have no final types yet while they hold `${…}`.
+    """
     return _Loader(options).model()
-
-
-def load_tree(options: LoadOptions) -> tuple[Map, str, Diagnostics]:
-    """The document before it is bound, the project's name and the warnings: what `config --no-interpolate`,
-    `--variables` and the like print. Raises InputError."""
-    loader = _Loader(options)
-    document, name = loader.project()
-    return document, name, loader.problems
 
 
 class _Loader:
@@ -73,7 +68,7 @@ class _Loader:
         self.located = lookup.locate(options, self.sources, self.problems)
         self.problems.raise_if_errors()
         self.merge = Merge(self.problems)
-        self.canonical = Canonical(self.problems, lenient=not options.interpolate)
+        self.canonical = Canonical(self.problems, lenient=options.no_interpolate)
         self.include = Include(self.documents, self.merge, self.sources, self.problems)
         self.hardened = bool(self.located.files) and lookup.is_hardened(self.located.files[0])
         self.texts: dict[str, list[tuple[Any, Origin]]] = {}
@@ -82,8 +77,11 @@ class _Loader:
 
     def model(self) -> Model:
         document, name = self.project()
-        if self.options.normalize:
+        if not self.options.no_normalize:
             normalize(document, name, self.located.environ.values, self.merge)
+        if self.options.no_interpolate:
+            document.put("name", name, document.at.get("name"))
+            return self._finished(bind(document, {}, self.problems), name)
         model = bind(document, DOCUMENT, self.problems)
         model.put("name", name, document.at.get("name"))
         model.setdefault("services", Map())
@@ -91,7 +89,7 @@ class _Loader:
         active = lookup.profiles(self.options, self.located.environ.values)
         active, disabled = profiles.split(model, active, self.options.services)
         self._environment(model["services"])
-        if self.options.consistency:
+        if not self.options.no_consistency:
             checks = consistency.Consistency(model, disabled, self.problems)
             checks.check()
             checks.names()
@@ -100,10 +98,16 @@ class _Loader:
         self.problems.raise_if_errors()
         if not self.options.all_resources:
             profiles.drop_unused(model)
+        return self._finished(model, name, active, disabled, models)
+
+    def _finished(
+        self, model: Map, name: str, active: tuple[str, ...] = (), disabled: Map | None = None,
+        models: Map | None = None,
+    ) -> Model:  # fmt: skip
         return Model(
             model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened, profiles=active,
-            disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems),
-            sources=self.sources, models=models,
+            disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems), sources=self.sources,
+            models=models, options=self.options,
         )  # fmt: skip
 
     def project(self) -> tuple[Map, str]:
@@ -133,12 +137,12 @@ class _Loader:
                 if tree is not None:
                     document = self._document(tree, document, file, within)
         set_defaults(document)
-        if self.options.resolve_paths or scope.relative != self.located.directory:
+        if not self.options.no_path_resolution or scope.relative != self.located.directory:
             Paths(scope.relative, self.located.environ.values).document(document)
         return document
 
     def _document(self, tree: Map, base: Map, file: str, scope: Scope) -> Map:
-        if self.options.interpolate:
+        if not self.options.no_interpolate:
             self._interpolator(scope).tree(tree)
         removed = resets(tree)
         extends = Extends(lambda path, at: self._base(path, at, scope), self.merge, self.problems)
@@ -173,7 +177,7 @@ class _Loader:
             tree = self._root(root, origin, file)
             if tree is None:
                 return None
-            if self.options.interpolate:
+            if not self.options.no_interpolate:
                 self._interpolator(scope).tree(tree)
             for path in resets(tree):
                 remove(document, path)
@@ -242,7 +246,7 @@ class _Loader:
     def _environment(self, services: Map) -> None:
         files = envfiles.EnvFiles(self.options.directory, self.sources, self.problems)
         for name, service in services.items():
-            if self.options.resolve_environment:
+            if not self.options.no_env_resolution:
                 files.resolve(service, name, self.located.environ.values)
             files.resolve_labels(service, name)
 
@@ -261,7 +265,7 @@ class _Loader:
             for root, _ in self._texts(file):
                 if isinstance(root, Map) and isinstance(root.get("name"), str) and root["name"]:
                     written, origin = root["name"], root.at["name"]
-        if self.options.interpolate and "$" in written:
+        if not self.options.no_interpolate and "$" in written:
             result = Interpolator(self.located.environ, self.problems).text(written, "name", origin)
             written = result[0] if result else ""
         name = lookup.project_name(written) or lookup.project_name(os.path.basename(self.located.directory))

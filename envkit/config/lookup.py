@@ -66,9 +66,9 @@ def locate(options: LoadOptions, sources: Sources, problems: Diagnostics) -> Loc
         environ.load(beside, sources, problems)
         env_files += beside
     if not files:
-        names = ", ".join(name for family, _ in FAMILIES for name in family)
+        known = ", ".join(name for family, _ in FAMILIES for name in family)
         problems.error(
-            "no-file", "No configuration file was found", f"none of {names} is in {directory} or a directory above it",
+            "no-file", "No configuration file was found", f"none of {known} is in {directory} or a directory above it",
             None, "make one with `envkit init`, or name it with -f")  # fmt: skip
     files = [file if file == "-" else os.path.abspath(file) for file in files]
     named = options.project_name or environ.get("COMPOSE_PROJECT_NAME") or ""

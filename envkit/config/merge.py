@@ -218,7 +218,7 @@ def _logging(merge: Merge, sides: Sides) -> Any:
 
 
 def _ulimit(merge: Merge, sides: Sides) -> Any:
-    if isinstance(sides.base, Map) and isinstance(sides.over, Map) and "single" not in sides.base:
+    if isinstance(sides.base, Map) and isinstance(sides.over, Map):
         return merge.mappings(sides.base, sides.over, sides.path, sides.node)
     return sides.over
 

@@ -6,27 +6,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from envkit.config.dotenv import Environ
+from envkit.config.options import LoadOptions
 from envkit.config.sources import Sources
 from envkit.config.tree import Map, Origins
 from envkit.diagnostics import Diagnostic, Position
 
 
 class Model:
-    """plain: what Compose's `config --format json` prints before it doubles `$`, plus envkit's own keys; a tree.Map.
-    origins: path (`services.web.ports[0].target`) -> Position of the value, made on first use; `origins.key(path)` is
-    the key's own. name: the project's; directory: the project directory, absolute; files: the YAML files in the order
-    of merging, absolute (`-` for stdin). hardened: the first file is an envkit.yaml. profiles: the active ones; disabled: services that a profile
-    leaves out, by name. environ: what interpolation saw; environment: the same with its sources. warnings: what is
-    doubtful but no error. sources: every file that was read or looked for. models: the top-level section, which `plain` lacks as Compose's JSON does.
+    """What Compose's `config --format json` prints, and where each value was written.
+
+    plain: that model before Compose doubles `$`, plus envkit's own keys; a tree.Map. origins: path
+    (`services.web.ports[0].target`) -> Position of the value, made on first use, also of values that plain leaves out
+    because they are empty or the default; `origins.key(path)` is the place of the key. name: the project's; directory:
+    the project directory, absolute; files: the YAML files in the order of merging, absolute, `-` for stdin. hardened:
+    the first file is an envkit.yaml. profiles: the active ones; disabled: the services that a profile leaves out.
+    environ: what interpolation saw; environment: the same with its sources. warnings: what is doubtful but no error.
+    sources: every file that was read or looked for. models: the top-level section, which Compose's JSON leaves out.
+    options: what it was loaded with.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the fields of a value
         self, plain: Map, name: str, directory: str, files: tuple[str, ...], *, hardened: bool = False,
         profiles: tuple[str, ...] = (), disabled: Map | None = None, environment: Environ | None = None,
-        warnings: tuple[Diagnostic, ...] = (), sources: Sources | None = None,
-        models: Map | None = None,
+        warnings: tuple[Diagnostic, ...] = (), sources: Sources | None = None, models: Map | None = None,
+        options: LoadOptions | None = None,
     ) -> None:  # fmt: skip
         self.plain = plain
+        self.options = options
         self.origins: Origins = Origins(plain)
         self.name = name
         self.directory = directory

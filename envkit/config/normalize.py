@@ -129,7 +129,9 @@ def _service(service: Map, environ: Mapping[str, str]) -> None:
 def _hooks(name: str, service: Map, merge: Merge) -> None:
     """A pre_start hook runs in a container like the service's own, but for what it says itself and for volumes."""
     hooks = service.get("pre_start")
-    for index, hook in enumerate(hooks if isinstance(hooks, Seq) else ()):
+    if not isinstance(hooks, Seq):
+        return
+    for index, hook in enumerate(hooks):
         base = Map()
         for key, value in service.items():
             if key in INHERITED_BY_HOOKS:
@@ -151,7 +153,7 @@ def _resolved(arguments: object, environ: Mapping[str, str]) -> object:
         return arguments
     for key in [key for key, value in made.items() if value is None]:
         del made[key]
-    return made
+    return made or None
 
 
 def _names(section: Map, project: str) -> None:

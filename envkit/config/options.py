@@ -10,22 +10,22 @@ class LoadOptions:
     """directory: where the command runs; files: `-f` in order, `-` is stdin (none: they are looked up);
     project_name: `-p`; profiles: `--profile`; env_files: `--env-file`; project_directory: `--project-directory`;
     services: those named on the command line (their profiles become active, the rest of the model is cut to them and
-    what they depend on); environ: the process's environment. The booleans switch phases off, as Compose's
-    `--no-interpolate`, `--no-normalize`, `--no-path-resolution`, `--no-env-resolution` and `--no-consistency` do.
+    what they depend on); environ: the process's environment. The booleans are the flags of `config` with these names.
     all_resources: keep networks, volumes, secrets and configs that no service uses.
     """
 
     __slots__ = (
-        "all_resources", "consistency", "directory", "env_files", "environ", "files", "interpolate", "normalize",
-        "profiles", "project_directory", "project_name", "resolve_environment", "resolve_paths", "services", "stdin",
+        "all_resources", "directory", "env_files", "environ", "files", "no_consistency", "no_env_resolution",
+        "no_interpolate", "no_normalize", "no_path_resolution", "profiles", "project_directory", "project_name",
+        "services", "stdin",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 the fields of a value
         self, directory: str, files: tuple[str, ...] = (), project_name: str = "", profiles: tuple[str, ...] = (),
         env_files: tuple[str, ...] = (), project_directory: str = "", services: tuple[str, ...] = (),
-        environ: Mapping[str, str] | None = None, stdin: TextIO | None = None, *, interpolate: bool = True,
-        normalize: bool = True, resolve_paths: bool = True, resolve_environment: bool = True, consistency: bool = True,
-        all_resources: bool = False,
+        environ: Mapping[str, str] | None = None, stdin: TextIO | None = None, *, no_interpolate: bool = False,
+        no_normalize: bool = False, no_path_resolution: bool = False, no_env_resolution: bool = False,
+        no_consistency: bool = False, all_resources: bool = False,
     ) -> None:  # fmt: skip
         self.directory = directory
         self.files = files
@@ -36,9 +36,9 @@ class LoadOptions:
         self.services = services
         self.environ: Mapping[str, str] = {} if environ is None else environ
         self.stdin = stdin
-        self.interpolate = interpolate
-        self.normalize = normalize
-        self.resolve_paths = resolve_paths
-        self.resolve_environment = resolve_environment
-        self.consistency = consistency
+        self.no_interpolate = no_interpolate
+        self.no_normalize = no_normalize
+        self.no_path_resolution = no_path_resolution
+        self.no_env_resolution = no_env_resolution
+        self.no_consistency = no_consistency
         self.all_resources = all_resources

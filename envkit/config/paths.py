@@ -1,4 +1,4 @@
-"""Phase: relative paths become absolute, `~` the user's home (Compose Specification: relative to the project directory)."""
+"""Phase: relative paths become absolute, `~` the user's home (relative to the project directory, 14-include.md)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Paths:
         if not isinstance(value, str) or not value:
             return value
         path = self.absolute(value)
-        return os.path.realpath(path) if os.path.isabs(path) and os.path.exists(path) else path
+        return os.path.realpath(path) if path.startswith("/") and os.path.exists(path) else path
 
     def _volume(self, value: object, _: Place) -> object:
         if isinstance(value, Map) and value.get("type") == "bind" and isinstance(value.get("source"), str):

@@ -55,20 +55,20 @@ class Place:
 def rewrite(value: object, rules: Rules[Rewrite], path: str = "") -> None:
     """Replace every value that a rule names by what the rule returns, parents before children."""
     if isinstance(value, Map):
-        for key, item in list(value.items()):
+        for key in list(value):
             node = rules.at(key)
             if node is not None:
                 below = f"{path}.{key}" if path else key
                 if node.rule is not None:
-                    value[key] = item = node.rule(item, Place(value, key, below))
+                    value[key] = node.rule(value[key], Place(value, key, below))
                 if node.below:
-                    rewrite(item, node, below)
+                    rewrite(value[key], node, below)
     elif isinstance(value, Seq):
         node = rules.at("*")
         if node is not None:
-            for index, item in enumerate(value):
+            for index in range(len(value)):
                 below = f"{path}[{index}]"
                 if node.rule is not None:
-                    value[index] = item = node.rule(item, Place(value, index, below))
+                    value[index] = node.rule(value[index], Place(value, index, below))
                 if node.below:
-                    rewrite(item, node, below)
+                    rewrite(value[index], node, below)

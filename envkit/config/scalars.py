@@ -58,13 +58,13 @@ def resolve_tagged(tag: str, text: str, plain: bool) -> Any:
         return binascii.a2b_base64(text.translate(_BASE64_SPACE), strict_mode=True).decode("utf-8", "replace")
     if short not in ("int", "float", "bool", "null", "timestamp"):
         return text if short == "str" or not plain or tag != "?" else resolve(text)
-    value = resolve(text)
+    value: Any = resolve(text)
     kinds: tuple[type, ...] = {
         "int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),), "timestamp": (Timestamp,),
     }[short]  # fmt: skip
     if not isinstance(value, kinds) or (isinstance(value, bool) and short != "bool"):
         raise ValueError(f"{text!r} is not of the type !!{short}")
-    return float(value) if short == "float" else value
+    return float(text) if short == "float" and isinstance(value, int) else value
 
 
 def _number(text: str) -> Any:

@@ -1,8 +1,8 @@
 """The tree that a YAML file becomes: ordinary dicts and lists that remember where each of their values was written.
 
-A `Map` is a dict and a `Seq` is a list, so every rule of the pipeline reads and writes plain data; next to its values a
-container keeps their origins. Scalars are str, int, float, bool, None. Origins are never changed in place, so containers
-may share them. Standard library only; knows nothing of YAML or Compose.
+A `Map` is a dict and a `Seq` is a list, so every rule of the pipeline reads and writes plain data; next to its values
+a container keeps their origins. Scalars are str, int, float, bool, None. Origins are never changed in place, so
+containers may share them. Standard library only; knows nothing of YAML or Compose.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Shadow:
 
 
 class Map(dict[str, Any]):
-    """A mapping. at: key -> origin of its value (absent: envkit filled it in); a key that was written but is left out of
-    the mapping, being empty or the default, keeps its origin. tags: keys that the file wrote with
-    `!reset` (which are then not in the mapping) or `!override`."""
+    """A mapping. at: key -> origin of its value (absent: envkit filled it in); a key that was written but is left out
+    of the mapping, being empty or the default, keeps its origin. tags: keys that the file wrote with `!reset` (which
+    are then not in the mapping) or `!override`."""
 
     __slots__ = ("at", "tags")
 

@@ -26,30 +26,35 @@ def parse_volume(text: str) -> dict[str, Any]:
     if len(parts) > 1:
         made["source"] = parts[0]
     made["target"] = parts[min(1, len(parts) - 1)]
+    bind, volume = _options(parts[2], made) if len(parts) == 3 else ({}, None)
+    if is_path(made.get("source", "")):
+        made["type"] = "bind"
+        made["bind"] = bind | {"create_host_path": True}
+    else:
+        volume = volume or {}
+        if bind:
+            made["bind"] = bind
+    if volume is not None:
+        made["volume"] = volume
+    return made
+
+
+def _options(text: str, made: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The options for a bind mount and for a volume; `ro` goes to made. Unknown ones are left out, as in Compose."""
     bind: dict[str, Any] = {}
-    volume: dict[str, Any] = {}
-    has_volume = False
-    for option in parts[2].split(",") if len(parts) == 3 else ():
+    volume: dict[str, Any] | None = None
+    for option in text.split(","):
         if option == "ro":
             made["read_only"] = True
         elif option == "rw":
             made.pop("read_only", None)
         elif option == "nocopy":
-            volume["nocopy"] = has_volume = True
+            volume = {"nocopy": True}
         elif option in _PROPAGATIONS:
             bind["propagation"] = option
         elif option in _SELINUX:
             bind["selinux"] = option
-    if is_path(made.get("source", "")):
-        made["type"] = "bind"
-        made["bind"] = bind | {"create_host_path": True}
-        if has_volume:
-            made["volume"] = volume
-    else:
-        made["volume"] = volume
-        if bind:
-            made["bind"] = bind
-    return made
+    return bind, volume
 
 
 def _split(text: str) -> list[str]:

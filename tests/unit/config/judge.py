@@ -27,8 +27,9 @@ from envkit.config.options import LoadOptions
 CASES = Path(__file__).parents[2] / "cases" / "config" / "judged"
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 SWITCHES = {
-    "--no-interpolate": "interpolate", "--no-normalize": "normalize", "--no-path-resolution": "resolve_paths",
-    "--no-env-resolution": "resolve_environment", "--no-consistency": "consistency",
+    "--no-interpolate": "no_interpolate", "--no-normalize": "no_normalize",
+    "--no-path-resolution": "no_path_resolution", "--no-env-resolution": "no_env_resolution",
+    "--no-consistency": "no_consistency",
 }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ class Case:
             elif word in one:
                 one[word] = next(words)
             elif word in SWITCHES:
-                switches[SWITCHES[word]] = False
+                switches[SWITCHES[word]] = True
             elif word != "config":
                 services.append(word)
         return LoadOptions(
