@@ -86,7 +86,7 @@ def _follow(directory: str, watcher: Inotify, first: str) -> Iterator[dict[str, 
             if file is None:
                 file = _open(path)
             if file is not None:
-                replaced = _inode(path) not in (None, os.fstat(file).st_ino)
+                replaced = _inode(path) != os.fstat(file).st_ino  # an open file would keep its directory from going
                 while data := os.read(file, 1 << 16):
                     rest += data
                 complete, _, rest = rest.rpartition(b"\n")
@@ -94,7 +94,8 @@ def _follow(directory: str, watcher: Inotify, first: str) -> Iterator[dict[str, 
                 if replaced:
                     os.close(file)
                     file, rest = None, b""
-                    continue
+                    if os.path.exists(path):
+                        continue
             poll.poll()
             if any(notice.mask & (DELETE_SELF | IGNORED) for notice in watcher.read()):
                 return

@@ -8,7 +8,6 @@ renames; conmon then opens a new `log`, so an open descriptor is complete once a
 from __future__ import annotations
 
 import os
-from calendar import timegm
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -50,6 +49,8 @@ class Clock:
 
 
 def _seconds(prefix: str, zone: str) -> int:
+    from calendar import timegm  # brings datetime along, which the supervisor does without
+
     date, _, clock = prefix.partition("T")
     year, month, day = (int(item) for item in date.split("-"))
     hour, minute, second = (int(item) for item in clock.split(":"))
@@ -149,10 +150,14 @@ class Log:
         else:
             yield from self._all_lines(sizes, since, until)
 
+    def hold(self) -> None:
+        """Take hold of files that have become the live one since: rotation may then delete them, `more` has them."""
+        self._files.extend(_successors(self.directory, self._files[-1] if self._files else None))
+
     def more(self) -> Iterator[Line]:
         """The complete lines that were written since the last call."""
         while True:
-            self._files.extend(_successors(self.directory, self._files[-1] if self._files else None))
+            self.hold()
             if not self._files:
                 return
             yield from self._drain()

@@ -177,6 +177,8 @@ class _Follower:
                 return
             if poll.poll(0 if ready else self._timeout_ms()):
                 ready |= self._changed()
+            for name in ready & self.sources.keys():
+                self.sources[name].log.hold()
 
     def _timeout_ms(self) -> int | None:
         waits = [1.0] if not self.sources or any(item.log.waits for item in self.sources.values()) else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -94,6 +94,23 @@ def end_session(leader: int) -> None:
     for pid in doomed & rows.keys():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def end_strays(runtime: Runtime, containers: Collection[str]) -> None:
+    """End the probes of these containers that a supervisor which was killed has left behind."""
+    rows = _processes()
+    head = [runtime.path.encode(), *(option.encode() for option in runtime.options), b"exec", b"--process"]
+    for pid in rows:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().rstrip(b"\0").split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if words[: len(head)] == head and words[-1].decode() in containers:
+            for child in [other for other, (parent, _) in rows.items() if parent == pid]:
+                end_session(child)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _processes() -> dict[int, tuple[int, int]]:

@@ -58,14 +58,23 @@ def rotate(directory: str, files: int) -> bool:
     return True
 
 
-def settle(directory: str, files: int) -> None:
-    """Finish a rotation that was begun: repeat the request that got lost, drop what is too old. Harmless otherwise."""
-    if os.path.exists(f"{directory}/log"):
-        for number in numbered(directory):
-            if number >= files:
-                _unlink(f"{directory}/log.{number}")
-        return
-    if numbered(directory) and (control := _open_control(directory)) is not None:
+def settle(directory: str, files: int) -> bool:
+    """Drop what is too old once the new file is there; False while conmon has not made it yet."""
+    if not os.path.exists(f"{directory}/log"):
+        return False
+    for number in numbered(directory):
+        if number >= files:
+            _unlink(f"{directory}/log.{number}")
+    return True
+
+
+def ask_again(directory: str) -> None:
+    """Repeat a request that was lost because its sender died between the rename and the request.
+
+    Never while the first may still be on its way: conmon would make the new file twice, and what it has written to it
+    in between (a read of 8 KiB was seen) would be gone.
+    """
+    if (control := _open_control(directory)) is not None:
         try:
             os.write(control, b"2 0 0\n")
         finally:

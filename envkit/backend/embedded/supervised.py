@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envkit.backend.embedded.supervisor import Supervisor
 
 _EXIT_PATIENCE = 2.0  # seconds that conmon has to write the exit code
+_REQUEST_LOST = 30.0  # seconds without the new log file that conmon was asked for
 _FASTEST_WRITER = 200e6  # bytes a second that a log may grow by before it is looked at
 
 
@@ -44,7 +45,8 @@ class Supervised:
         self._reviving = False
         self._closed = False
         self._look_pause = 0.005
-        self._log_seen = (0.0, 0)
+        self._log_seen = (0.0, 0)  # when it was looked at, and how long it was then
+        self._log_missing = 0.0
         self._timers: dict[str, Timer] = {}
 
     def close(self) -> None:
@@ -251,7 +253,7 @@ class Supervised:
             return
         armed = self.supervisor.notify(f"{self.directory}/log", MODIFY | ONESHOT, self._log_changed)
         if not armed or self._log_size() != self._log_seen[1]:
-            self._set_timer("log", 0.1 if armed else 5.0, self._log_changed)
+            self._set_timer("log", 0.1, self._log_changed)
 
     def _log_changed(self) -> None:
         """Rotate the log if it is full, else come back when it may be; while it rests only inotify is awake."""
@@ -259,7 +261,10 @@ class Supervised:
         if self.record is None or limits is None or self._init is None:
             return
         limit, files = limits
-        rotate.settle(self.directory, files)
+        if not rotate.settle(self.directory, files):
+            self._await_new_log()
+            return
+        self._log_missing = 0.0
         size, now = self._log_size(), self.loop.now()
         then, before = self._log_seen
         self._log_seen = (now, size)
@@ -273,6 +278,15 @@ class Supervised:
             known = 0 <= before < size and now - then < 5.0
             speed = (size - before) / max(now - then, 0.001) if known else _FASTEST_WRITER
             self._set_timer("log", min(1.0, max(0.02, (limit - size) / max(speed, 1.0) / 2)), self._log_changed)
+
+    def _await_new_log(self) -> None:
+        """conmon may be slow (it syncs the old file first); only after long is the request taken for lost."""
+        now = self.loop.now()
+        self._log_missing = self._log_missing or now
+        if now - self._log_missing > _REQUEST_LOST:
+            rotate.ask_again(self.directory)
+            self._log_missing = now
+        self._set_timer("log", 0.02 if now - self._log_missing < 1.0 else 2.0, self._log_changed)
 
     def _limits(self) -> tuple[int, int] | None:
         return rotate.limits_of(self.record.spec.get("logging")) if self.record else None

@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 from envkit.backend.embedded import events
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.loop import Loop
+from envkit.backend.embedded.probe import end_strays
+from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.supervised import Supervised
 from envkit.errors import ConflictError
 from envkit.host.home import Home
@@ -231,11 +233,14 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     home, lock = Home(root), Lock(lock_path(Home(root), what), {"command": "supervisor"})
     while True:
+        killed = lock.holder() is not None  # who leaves in peace empties the file
         try:
             lock.acquire(1.0)
         except ConflictError:
             sys.exit(0)  # another one supervises it
         supervisor = Supervisor(home, what)
+        if killed:
+            end_strays(runtime_of(home), {record.id for record in records.load_all(home, what)})
         try:
             supervisor.run()
         finally:
