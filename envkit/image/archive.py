@@ -232,7 +232,12 @@ class _Loader:
             if self._store.is_tree(self._store.tree_path(layer)):
                 verify_layer(self._store, layer)
                 continue
-            if lost := make_tree(self._store, layer, layers[:place]):
+            try:
+                lost = make_tree(self._store, layer, layers[:place])
+            except ImageError as error:
+                place_text = f"{self._path}: layer {place + 1} of {len(layers)}: {error.detail}"
+                raise ImageError(error.summary, place_text, error.hint) from error
+            if lost:
                 text = f"layer {layer.digest[7:19]}: {len(lost)} things cannot be kept here, as {lost[0]}"
                 self._emit(Event(EventKind.WARNING, action="load", message=text, data={"lost": list(lost)}))
         self._store.put_bytes(config_data, manifest.config.media_type)

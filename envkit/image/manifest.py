@@ -120,6 +120,25 @@ def decode_manifest(data: bytes, what: str) -> Manifest:
     return Manifest(config, found, media_type)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+# The keys that a process is started from (config.md, "Properties"); null is as good as absent.
+_PROCESS = {
+    "User": _is_text, "WorkingDir": _is_text, "StopSignal": _is_text, "Env": _is_texts, "Cmd": _is_texts,
+    "Entrypoint": _is_texts, "Labels": _is_map, "ExposedPorts": _is_map, "Volumes": _is_map, "Healthcheck": _is_map,
+}  # fmt: skip
+
+
 def decode_config(data: bytes, what: str) -> dict[str, Any]:
     """An image configuration whose rootfs and history have the right shape."""
     value = decode_json(data, what)
@@ -130,8 +149,12 @@ def decode_config(data: bytes, what: str) -> dict[str, Any]:
     history = value.get("history")
     if history is not None and not (isinstance(history, list) and all(isinstance(item, dict) for item in history)):
         raise ImageError("an image configuration has a malformed history", what)
-    if not isinstance(value.get("config") or {}, dict):
+    process = value.get("config") or {}
+    if not isinstance(process, dict):
         raise ImageError("an image configuration has a malformed config", what)
+    for key, check in _PROCESS.items():
+        if process.get(key) is not None and not check(process[key]):
+            raise ImageError("an image configuration is malformed", f"{what}: config.{key}: {str(process[key])[:80]}")
     return value
 
 

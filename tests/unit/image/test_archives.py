@@ -23,6 +23,8 @@ from envkit.host import mounts
 from envkit.host.home import Home
 from envkit.image.archive import load, save
 from envkit.image.store import Store
+from envkit.image.tar import Entry
+from envkit.image.tarwrite import archive
 from tests.support.dockerd import Dockerd
 from tests.support.layers import first_layer
 from tests.support.trees import describe
@@ -389,3 +391,12 @@ def test_variant_for_this_machine_is_chosen(store: Store, other: Store, referenc
     (tmp_path / "layout/index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     assert load(other, f"{tmp_path}/layout", ignore) == ["docker.io/library/many:1"]
     assert other.image("many:1").digest == mine["digest"]
+
+
+def test_a_hostile_layer_in_an_archive_is_named(other: Store, tmp_path: Path) -> None:
+    bad = b"".join(archive([(Entry("ok"), ()), (Entry("../evil"), ())]))
+    old_docker_archive(tmp_path / "bad.tar", bad)
+    with pytest.raises(ImageError, match=r"bad\.tar: layer 1 of 2: entry '\.\./evil'"):
+        load(other, f"{tmp_path}/bad.tar", ignore)
+    assert other.list() == []
+    assert not (tmp_path / "evil").exists()

@@ -301,6 +301,9 @@ def damaged(store: Store, reference: str, change: Any) -> str:
         lambda config: config.update(history=5), lambda config: config.update(history=[1]),
         lambda config: config["rootfs"]["diff_ids"].pop(), lambda config: config.update(config=[1]),
         lambda config: config["rootfs"].update(diff_ids=["../../x"] * 2),
+        lambda config: config["config"].update(Env="A=1"), lambda config: config["config"].update(Cmd=[1]),
+        lambda config: config["config"].update(User=5), lambda config: config["config"].update(Volumes=["/x"]),
+        lambda config: config["config"].update(Entrypoint=["a\0b"]),
     ],
 )  # fmt: skip
 def test_a_malformed_configuration_is_refused(store: Store, reference: str, change: Any) -> None:
