@@ -88,6 +88,15 @@ class Lock:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def is_current(self) -> bool:
+        """Whether the held file still is the one at path; a former holder may have removed it while we waited."""
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        mine = os.fstat(self._descriptor)
+        return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
     @property
     def held(self) -> bool:
         """Whether this object holds the lock."""

@@ -61,7 +61,11 @@ class Bundler:
         facts, warnings = self.workshop.facts(record, spec, picture, binds, spaces, files)
         record.limits = self.cgroups.effective(spec.get("limits") or {})
         config = bundle.encode(spec, picture.config, facts)
-        write_atomic(record.path("config.json"), json.dumps(config).encode(), 0o600, durable=False)
+        data = json.dumps(config).encode()
+        if record.complete:  # the supervisor may start it again at any moment
+            write_atomic(record.path("config.json"), data, 0o600, durable=False)
+        else:
+            records.spill(record.path("config.json"), data)
         return warnings
 
     def _peer(self, kind: str, name: str) -> namespaces.Peer | None:

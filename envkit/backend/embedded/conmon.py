@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import time
+from contextlib import suppress
 from typing import Any
 
 from envkit.backend.embedded.record import Record
@@ -44,9 +45,9 @@ def create(record: Record, runtime: Runtime) -> int:
 
     Raises HostError with the runtime's own words.
     """
-    for name in ("exits", "persist"):
-        os.makedirs(record.path(name), mode=0o700, exist_ok=True)
-    os.makedirs(runtime.root, mode=0o711, exist_ok=True)
+    for directory in (record.path("exits"), record.path("persist"), runtime.root):
+        with suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
     argv = arguments(record, runtime)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:

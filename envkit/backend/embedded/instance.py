@@ -57,11 +57,13 @@ class Status(NamedTuple):
 
 
 def create(record: Record) -> int:
-    """Create the container; returns the pid of its init, which waits for start(). What an earlier life left is removed.
+    """Create the container; returns the pid of its init, which waits for start().
 
-    Raises ApplyError naming the instance; nothing is left of the attempt then.
+    What an earlier life left is removed (an incomplete record has had none). Raises ApplyError naming the instance;
+    nothing is left of the attempt then.
     """
-    forget(record)
+    if record.complete:
+        forget(record)
     step("instance.create")
     try:
         return conmon.create(record, runtime_of(record.home))

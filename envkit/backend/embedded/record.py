@@ -90,16 +90,15 @@ class Record:
 
     def save(self, *, durable: bool = True) -> None:
         """Write record.json atomically; durable: and have it on the disk before returning."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
         data = json.dumps(self.to_json(), separators=(",", ":")).encode()
         if durable:
             from envkit.host.files import write_atomic
 
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
             write_atomic(self.path("record.json"), data, 0o600)
             return
         temporary = self.path(".record.json.new")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(data)
+        spill(temporary, data)
         os.rename(temporary, self.path("record.json"))
 
 
@@ -122,6 +121,20 @@ def slurp(path: str) -> bytes | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def spill(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Write a small file, its directory too where that is missing. For files that nobody reads yet."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        descriptor = os.open(path, flags, mode)
+    with open(descriptor, "wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) or 0 :]
 
 
 def directory_of(home: Home, environment: str, service: str, replica: int) -> str:
@@ -194,8 +207,12 @@ def locked(record: Record) -> Iterator[None]:
     """
     import fcntl
 
-    os.makedirs(record.directory, mode=0o700, exist_ok=True)
-    descriptor = os.open(record.path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        descriptor = os.open(record.path("lock"), flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(record.directory, mode=0o700, exist_ok=True)
+        descriptor = os.open(record.path("lock"), flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -208,13 +208,17 @@ def opened(
 ) -> Iterator[EmbeddedSession]:
     """Take the lock, enter the engine namespace, clear away what a cut-off session left; tidy up at the end."""
     directory = home.environment(environment.name)
-    make_directory(directory, 0o755)
-    lock = Lock(os.path.join(directory, "lock"), {"command": "session", "environment": environment.name})
+    lock = Lock(os.path.join(directory, "lock"), {"environment": environment.name})
 
     def on_wait(holder: Mapping[str, Any]) -> None:
         emit(Event(EventKind.WAITING, message=f"waiting for the environment's lock, {describe(holder)}"))
 
-    lock.acquire(lock_timeout, on_wait)
+    while not lock.held:
+        make_directory(directory, 0o755)
+        lock.acquire(lock_timeout, on_wait)
+        if not lock.is_current():  # its holder has taken the whole environment down
+            lock.release()
+    umask = os.umask(0o022)  # mount points and name files are read by a container's users
     try:
         engine = engine_of(home)
         engine.enter()
@@ -226,6 +230,7 @@ def opened(
         finally:
             session.close()
     finally:
+        os.umask(umask)
         lock.release()
 
 
@@ -233,17 +238,18 @@ def maintain(home: Home, environment: str) -> None:
     """Start the supervisor again if it has died while instances are there; finish a removal that was cut off."""
     from envkit.backend.embedded import supervisor
 
+    if supervisor.is_running(home, environment) or not os.path.isdir(home.instances(environment)):
+        return
+    engine = engine_of(home)
     if records.load_all(home, environment):
-        engine = engine_of(home)
-        if not supervisor.is_running(home, environment) and engine.is_live():
+        if engine.is_live():
             engine.enter()
             supervisor.ensure_running(home, environment)
     elif salvage.is_half_removed(home, environment):
-        lock = Lock(os.path.join(home.environment(environment), "lock"), {"command": "maintain"})
+        lock = Lock(os.path.join(home.environment(environment), "lock"), {"environment": environment})
         with suppress(ConflictError):  # somebody is at work there
             lock.acquire(0)
             try:
-                engine = engine_of(home)
                 engine.enter()
                 salvage.remove_environment(home, environment, {row.target for row in mounts.mount_table()})
                 salvage.release_engine(home, engine)

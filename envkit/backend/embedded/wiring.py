@@ -13,7 +13,7 @@ from envkit.address import Address
 from envkit.backend.embedded import network_state
 from envkit.backend.embedded.mounts import Mount, file_bind
 from envkit.backend.embedded.namespaces import Peer
-from envkit.backend.embedded.record import Record
+from envkit.backend.embedded.record import Record, spill
 from envkit.errors import ConflictError
 from envkit.host.home import Home
 from envkit.observed.state import ObservedResource
@@ -161,7 +161,7 @@ class Wires:
             if not record.spec.get("networks"):
                 texts |= {"hosts": self._hosts(record), "resolv.conf": self._resolver(record)}
             for name, text in texts.items():
-                _write(record.path(name), text)
+                spill(record.path(name), text.encode(), 0o644)
         read_only = bool(record.spec.get("read_only"))
         return [file_bind(f"{directory}/{name}", f"/etc/{name}", read_only=read_only) for name in NAME_FILES]
 
@@ -186,15 +186,6 @@ class Wires:
             tuple(spec.get("dns") or host.nameservers), tuple(spec.get("dns_search") or host.search),
             tuple(spec.get("dns_opt") or host.options),
         ).text()  # fmt: skip
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, text.encode())
-        os.fchmod(descriptor, 0o644)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: str) -> str:

@@ -296,3 +296,36 @@ def test_waiting_does_not_trust_an_exit_that_is_being_written(tmp_path):
             if all(rows[f"job{n}"].exit_code == n for n in range(6)):
                 return
         raise AssertionError("the jobs did not end")
+
+
+@isolated
+def test_who_waits_for_the_lock_of_an_environment_that_goes_gets_a_new_one(tmp_path):
+    import threading
+
+    from envkit.backend.embedded.session import opened
+    from envkit.host.lock import Lock
+
+    with staged(tmp_path) as stage:
+        environment = stage.environment({})
+        path = os.path.join(stage.home.environment(stage.name), "lock")
+        os.makedirs(os.path.dirname(path))
+        first = Lock(path)
+        first.acquire()
+        said = []
+
+        def remove():
+            until(lambda: said)
+            os.unlink(path)
+            first.release()
+
+        thread = threading.Thread(target=remove)
+        with contextlib.ExitStack() as stack:
+            from envkit.backend.embedded.session import engine_of
+
+            engine_of(stage.home).enter()  # before there is a second thread
+            thread.start()
+            stack.enter_context(opened(stage.home, environment, stage.supply, said.append, 1, 10))
+            assert Lock(path).holder() is not None
+            assert [event.kind for event in said] == [EventKind.WAITING]
+        thread.join()
+        os.unlink(path)
