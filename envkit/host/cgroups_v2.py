@@ -45,7 +45,6 @@ class CgroupsV2(Cgroups):
     def __init__(self, home: Home, root: str = ROOT, systemd: bool | None = None) -> None:
         super().__init__(home)
         self.root = root
-        self.tag = home.tag
         self._by_systemd = os.path.isdir("/run/systemd/system") if systemd is None else systemd
         self.manager = "systemd" if self._by_systemd else "cgroupfs"
         self.runtime_flags = ("--systemd-cgroup",) if self._by_systemd else ()
@@ -61,11 +60,11 @@ class CgroupsV2(Cgroups):
 
     @property
     def _slice(self) -> str:
-        return f"envkit-{self.tag}.slice"
+        return f"envkit-{self.home.tag}.slice"
 
     def path_for(self, environment: str, identity: str) -> str:
         if self._by_systemd:
-            return f"{self._slice}:envkit-{self.tag}:{identity}"
+            return f"{self._slice}:envkit-{self.home.tag}:{identity}"
         return f"{self.parent}/{environment}/{identity}"
 
     def directories(self, path: str) -> list[str]:
@@ -194,7 +193,7 @@ class CgroupsV2(Cgroups):
             os.makedirs(directory, exist_ok=True)
             write(directory, "cgroup.procs", pid)
             return
-        unit = f"envkit-{self.tag}-monitors.scope"
+        unit = f"envkit-{self.home.tag}-monitors.scope"
         directory = f"{self.root}/envkit.slice/{self._slice}/{unit}"
         if os.path.isdir(directory):
             write(directory, "cgroup.procs", pid)  # the scope was delegated to us

@@ -81,6 +81,11 @@ def remove(home: Home) -> None:
                     break
 
 
+def has_docker_chain() -> bool:
+    """Whether Docker's chain for others' rules exists."""
+    return any(map(_has_chain, _programs()))
+
+
 def is_missing(home: Home) -> bool:
     """Whether Docker's chain exists and lacks a rule."""
     return any(
