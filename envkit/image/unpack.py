@@ -26,6 +26,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # The devices that every container has (runtime-spec config-linux.md, "Default Devices"), and urandom's kin.
 _HARMLESS = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)})
+_DEFAULT_ACL = "system.posix_acl_default"  # acl(5)
 _LATEST = 2**62 * 10**9  # ns; what utimensat(2) takes, well beyond any file system's range
 
 # Failures that are the machine's fault, not the archive's.
@@ -60,6 +61,7 @@ class _Unpacker:
         self._below = below
         self._limits = limits
         self._times: dict[str, int] = {}  # of directories: set last, since every new child changes them
+        self._default_acls: dict[str, bytes] = {}  # set last, since every new child would inherit them
         self._root_is_opaque = False
         self._entries = 0
         self._bytes = 0
@@ -96,8 +98,12 @@ class _Unpacker:
             self._dress_directory(entry, "")
             return
         above, _, name = path.rpartition("/")
-        if WHITEOUT in above and any(part.startswith(WHITEOUT) for part in above.split("/")):
-            raise self._error(entry, "a whiteout cannot have anything below it")
+        if WHITEOUT in above:
+            for part in above.split("/"):
+                if part.startswith(_META):
+                    return
+                if part.startswith(WHITEOUT):
+                    raise self._error(entry, "a whiteout cannot have anything below it")
         if name.startswith(WHITEOUT):
             self._whiteout(entry, above, name)
             return
@@ -144,6 +150,8 @@ class _Unpacker:
             os.chown(where, entry.uid, entry.gid)
         os.chmod(where, entry.mode)
         self._xattrs(entry, where, follow=True)
+        if acl := entry.xattrs.get(_DEFAULT_ACL):
+            self._default_acls[path] = acl
         self._times[path] = entry.mtime
 
     def _file(self, entry: tar.Entry, parent: int, name: str, data: Iterable[bytes]) -> None:
@@ -206,13 +214,13 @@ class _Unpacker:
         return True
 
     def _whiteout(self, entry: tar.Entry, above: str, name: str) -> None:
+        if name.startswith(_META) and name != OPAQUE:
+            return
         if entry.kind not in (tar.FILE, tar.HARDLINK):  # AUFS made them hard links
             raise self._error(entry, f"a whiteout that is a {entry.kind}")
         if name == OPAQUE:
             self._directories.get(above)
             self._set_opaque(above)
-            return
-        if name.startswith(_META):
             return
         hidden = name.removeprefix(WHITEOUT)
         if hidden in ("", ".", ".."):
@@ -255,8 +263,8 @@ class _Unpacker:
 
     def _xattrs(self, entry: tar.Entry, where: int | str, *, follow: bool = False) -> None:
         for key, value in entry.xattrs.items():
-            if key.startswith(("trusted.overlay.", "user.overlay.")):
-                continue  # they would steer overlayfs; a layer says such things by whiteouts
+            if key.startswith(("trusted.overlay.", "user.overlay.")) or key == _DEFAULT_ACL:
+                continue  # the first would steer overlayfs: a layer says such things by whiteouts
             try:
                 if isinstance(where, int):
                     os.setxattr(where, key, value)
@@ -279,6 +287,8 @@ class _Unpacker:
             self._hide_lowers()
         for path in self._directories.implied:
             self._inherit(path)
+        for path, acl in self._default_acls.items():
+            os.setxattr(self._directories.where(path), _DEFAULT_ACL, acl)
         for path, mtime in self._times.items():
             os.utime(self._directories.where(path), ns=(mtime, mtime))
 

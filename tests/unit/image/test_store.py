@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from envkit.host.proc import boot_id
 from envkit.image.limits import Limits
 from envkit.image.reference import InvalidReferenceError
 from envkit.image.store import Store
-from envkit.image.tar import DIRECTORY, Entry
+from envkit.image.tar import DIRECTORY, HARDLINK, Entry
 from envkit.image.tarwrite import archive
 from tests.support.images import busybox_image, busybox_layer
 from tests.support.trees import describe
@@ -173,6 +174,25 @@ def test_whiteouts_and_what_the_same_layer_has(store: Store) -> None:
     assert os.getxattr(f"{tree}/d", "trusted.overlay.opaque") == b"y"
     assert os.path.isfile(f"{tree}/f")
     assert os.lstat(f"{tree}/g").st_rdev == 0 and stat.S_ISCHR(os.lstat(f"{tree}/g").st_mode)
+
+
+def test_the_bookkeeping_of_aufs_is_left_out(store: Store) -> None:
+    made = store.add_layer(
+        layer(
+            Entry(".wh..wh.aufs"), Entry(".wh..wh.plnk", DIRECTORY), Entry(".wh..wh.plnk/1.2", size=4), Entry("f"),
+            Entry(".wh.gone", HARDLINK, linkname=".wh..wh.aufs"),
+        )
+    )  # fmt: skip
+    assert sorted(os.listdir(store.tree(made))) == ["f", "gone"]
+
+
+def test_a_default_acl_is_not_inherited_while_unpacking(store: Store) -> None:
+    acl = struct.pack("<I" + "HHI" * 4, 2, 1, 7, 2**32 - 1, 2, 7, 5, 4, 5, 2**32 - 1, 16, 7, 2**32 - 1)
+    acl += struct.pack("<HHI", 32, 0, 2**32 - 1)
+    entries = [Entry("d", DIRECTORY, mode=0o755, xattrs={"system.posix_acl_default": acl}), Entry("d/f", mode=0o640)]
+    tree = store.tree(store.add_layer(layer(*entries)))
+    assert os.listxattr(f"{tree}/d") == ["system.posix_acl_default"]
+    assert os.listxattr(f"{tree}/d/f") == [] and os.stat(f"{tree}/d/f").st_mode & 0o777 == 0o640
 
 
 def test_an_opaque_root_hides_everything_below(store: Store) -> None:
