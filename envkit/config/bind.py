@@ -76,11 +76,13 @@ def capitals(kind: Kind) -> Kind:
 
 
 def printable(value: Any) -> Any:
-    """Extension data as JSON has it: timestamps in RFC 3339."""
+    """Extension data as Compose prints it: sorted, timestamps in RFC 3339."""
     if isinstance(value, Map):
-        for key, item in value.items():
-            value[key] = printable(item)
-    elif isinstance(value, Seq):
+        made = Map()
+        for key in sorted(value):
+            made.put(key, printable(value[key]), value.at.get(key))
+        return made
+    if isinstance(value, Seq):
         value[:] = [printable(item) for item in value]
     return value.rfc3339 if isinstance(value, Timestamp) else value
 

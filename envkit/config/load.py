@@ -78,12 +78,12 @@ class _Loader:
     def model(self) -> Model:
         document, name = self.project()
         if not self.options.no_normalize:
-            normalize(document, name, self.located.environ.values, self.merge)
+            environ = {} if self.options.no_interpolate else self.located.environ.values
+            normalize(document, name, environ, self.merge)
+        document.put("name", name, document.at.get("name"))
         if self.options.no_interpolate:
-            document.put("name", name, document.at.get("name"))
             return self._finished(bind(document, {}, self.problems), name)
         model = bind(document, DOCUMENT, self.problems)
-        model.put("name", name, document.at.get("name"))
         model.setdefault("services", Map())
         self.problems.raise_if_errors()
         active = lookup.profiles(self.options, self.located.environ.values)

@@ -141,18 +141,20 @@ def _hooks(name: str, service: Map, merge: Merge) -> None:
 
 def _resolved(arguments: object, environ: Mapping[str, str]) -> object:
     """Build arguments without a value are taken from the environment, or left out when it has none."""
-    made = Map()
     if isinstance(arguments, Map):
-        for key, value in arguments.items():
-            made.put(key, environ.get(key) if value is None else value, arguments.at.get(key))
-    elif isinstance(arguments, Seq):
-        for index, item in enumerate(arguments):
-            key, equals, text = go_format(item).partition("=")
-            made.put(key, text if equals else environ.get(key), arguments.at[index])
-    else:
+        for key, value in list(arguments.items()):
+            if value is None and key in environ:
+                arguments[key] = environ[key]
+            elif value is None:
+                del arguments[key]
         return arguments
-    for key in [key for key, value in made.items() if value is None]:
-        del made[key]
+    if not isinstance(arguments, Seq):
+        return arguments
+    made = Seq()
+    for index, item in enumerate(arguments):
+        name = go_format(item)
+        if "=" in name or name in environ:
+            made.add(name if "=" in name else f"{name}={environ[name]}", arguments.at[index])
     return made or None
 
 

@@ -106,10 +106,10 @@ def service_hashes(model: Model, names: str) -> list[str]:
 
 def service_hash(service: Map) -> str:
     """sha256 of the service's canonical JSON as Go writes it, without what does not make another container."""
-    hashed = {key: value for key, value in service.items() if key not in _NOT_HASHED}
+    hashed = {key: service[key] for key in sorted(service) if key not in _NOT_HASHED}
     if "deploy" in hashed:
         hashed["deploy"] = {key: value for key, value in hashed["deploy"].items() if key != "replicas"}
-    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(hashed, separators=(",", ":"), ensure_ascii=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

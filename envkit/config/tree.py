@@ -51,10 +51,12 @@ class Origin:
         return Position(self.file, line, column, width)
 
     def over(self, value: Any, origin: Origin | None) -> Origin:
-        """This origin, remembering that it replaced value, which was written at origin."""
+        """This origin, remembering that it replaced value, written at origin, after what it is known to have replaced."""
         if origin is None or origin is self:
             return self
-        return Origin(self.file, self.line, self.column, self.width, self.key, Shadow(value, origin), self.variables)
+        below = self.shadowed
+        shadow = Shadow(below.value, below.origin.over(value, origin)) if below else Shadow(value, origin)
+        return Origin(self.file, self.line, self.column, self.width, self.key, shadow, self.variables)
 
     def using(self, variables: tuple[str, ...]) -> Origin:
         """This origin, remembering that variables were interpolated."""
