@@ -15,7 +15,11 @@ ROLLING = frozenset({"sid", "unstable", "experimental"})
 _COMPONENTS = frozenset({"main", "contrib", "non-free", "non-free-firmware"})
 _CANONICAL = re.compile(r"https?://((deb|security|httpredir|ftp|cdn-fastly\.deb)(\.[a-z]{2})?\.debian\.org)(/|$)")
 _KNOWN = re.compile(r"(?P<name>[a-z]+)(?P<part>-updates|-security|/updates)?")
-_OPTION = re.compile(r"\[(?P<options>[^\]]*)\]")
+_LINE = re.compile(
+    r"^[ \t]*deb[ \t]+(?:\[(?P<options>[^\]]*)\][ \t]*)?(?P<uri>[^\s#]+)[ \t]+(?P<suite>[^\s#]+)"
+    r"(?P<components>[^#\n]*)",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,10 @@ class AptSource:
 def parse_one_line(text: str) -> list[AptSource]:
     """A sources.list."""
     found = []
-    for line in text.splitlines():
-        line = line.partition("#")[0].strip()
-        if not line.startswith(("deb ", "deb\t")):
-            continue
-        line, options = line[3:].strip(), {}
-        if match := _OPTION.match(line):
-            pairs = (word.partition("=") for word in match["options"].split())
-            options = {key.strip("+-").lower(): value.replace(",", " ") for key, _, value in pairs}
-            line = line[match.end() :]
-        uri, *rest = line.split()
-        if rest:
-            found.append(AptSource((uri,), (rest[0],), tuple(rest[1:]), options))
+    for match in _LINE.finditer(text):
+        pairs = (word.partition("=") for word in (match["options"] or "").split())
+        options = {key.strip("+-").lower(): value.replace(",", " ") for key, _, value in pairs}
+        found.append(AptSource((match["uri"],), (match["suite"],), tuple(match["components"].split()), options))
     return found
 
 
@@ -107,8 +103,9 @@ def canonical(suite: str, components: Sequence[str] = ("main",)) -> list[AptSour
 def one_line(sources: Iterable[AptSource]) -> str:
     """A sources.list of canonical sources."""
     return "".join(
-        f"deb {uri} {suite} {' '.join(source.components)}\n" for source in sources for uri in source.uris for suite in source.suites
-    )
+        f"deb {uri} {suite} {' '.join(source.components)}\n"
+        for source in sources for uri in source.uris for suite in source.suites
+    )  # fmt: skip
 
 
 def for_this_machine(wanted: Iterable[AptSource], machine: Iterable[AptSource]) -> list[AptSource]:

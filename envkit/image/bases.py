@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from envkit.errors import NotFoundError
+from envkit.errors import ApplyError, HostError, NotFoundError
 from envkit.events import Event, EventKind
 from envkit.host.idmap import IdMap
 from envkit.image import debian, recipe
@@ -43,7 +43,8 @@ def make(context: Context, base: Mapping[str, Any], memory: Memory) -> Base:
     if "oci" in base or "archive" in base:
         return _stored(context, _loaded(context, base))
     reference = base["reference"]
-    digest = context.store.resolve(context.lock.get("references", reference) or reference) or context.store.resolve(reference)
+    locked = context.lock.get("references", reference)
+    digest = (context.store.resolve(locked) if locked else None) or context.store.resolve(reference)
     if digest is None:
         hint = "bring it by `envkit image load FILE` or `envkit pull`"
         raise NotFoundError("the image to start from is not in the store", reference, hint)
@@ -67,7 +68,7 @@ def find(context: Context, base: Mapping[str, Any], memory: Memory) -> Base | No
 def _stored(context: Context, digest: str) -> Base:
     image = context.store.image(digest)
     context.store.ensure_trees(image)
-    kept = {key: image.config[key] for key in ("architecture", "os", "variant", "author") if key in image.config}
+    kept = {key: value for key, value in image.config.items() if key in ("architecture", "os", "variant", "author")}
     return Base(image.layers, image.config.get("config") or {}, _history(image), kept)
 
 
@@ -112,13 +113,9 @@ def _suite(asked: Mapping[str, Any]) -> str:
 
 
 def _remembered(context: Context, asked: Mapping[str, Any], memory: Memory) -> Made | None:
-    locked = context.lock.versions(_suite(asked))
-
-    def fits(resolved: Any) -> bool:
-        versions: dict[str, str] = resolved["packages"]
-        return not context.lock.refresh and all(locked.get(name, version) == version for name, version in versions.items())
-
-    return memory.find(recipe.base_key(asked), fits)
+    return memory.find(
+        recipe.base_key(asked), lambda resolved: context.lock.agrees(_suite(asked), resolved["packages"])
+    )
 
 
 def _bootstrap(context: Context, asked: Mapping[str, Any]) -> Made:
@@ -132,7 +129,16 @@ def _bootstrap(context: Context, asked: Mapping[str, Any]) -> Made:
     idmap = IdMap.current()
     with Space(context.home, idmap.overlay_options) as space:
         locked = context.lock.versions(_suite(asked))
-        tree, versions = debian.make(space, asked, locked, context.environ, on_line=line, cancelled=context.cancelled)
+        try:
+            tree, versions = debian.make(
+                space, asked, locked, context.environ, on_line=line, cancelled=context.cancelled
+            )
+        except HostError as error:
+            where = f" at {context.origin('base')}" if context.origin("base") else ""
+            raise ApplyError(
+                error.summary, f"{title}{where}: {error.detail}", error.hint, address=context.address,
+                log=error.stderr.splitlines(),
+            ) from error  # fmt: skip
         for name, version in sorted(versions.items()):
             if locked.get(name, version) != version:
                 message = f"{name} {locked[name]} of the lock is no longer offered; {version} is taken"

@@ -1,7 +1,7 @@
 """Run a program of this machine so that nothing of it outlives envkit, whatever happens to envkit.
 
-The program is in a pid and a mount namespace whose first process gets SIGKILL when its parent dies; the kernel then ends
-every process inside and drops every mount made there. Sources: prctl(2) PR_SET_PDEATHSIG, setpriv(1), unshare(1),
+The program is in a pid and a mount namespace whose first process gets SIGKILL when its parent dies; the kernel then
+ends every process inside and drops every mount made there. Sources: prctl(2) PR_SET_PDEATHSIG, setpriv(1), unshare(1),
 pid_namespaces(7).
 """
 
@@ -49,8 +49,8 @@ def run(
     Raises HostError when it cannot be started, InterruptedBuildError when cancelled was set; it is dead then.
     """
     wrapped = [
-        require("setpriv"), "--pdeathsig", "KILL", "--", require("unshare"), "--mount", "--propagation", "private", "--pid",
-        "--fork", "--kill-child", "--mount-proc", "--", *argv,
+        require("setpriv"), "--pdeathsig", "KILL", "--", require("unshare"), "--mount", "--propagation", "private",
+        "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv,
     ]  # fmt: skip
     last: deque[str] = deque(maxlen=LAST_LINES)
     try:

@@ -6,7 +6,7 @@ machine it was made on, and is the same to the byte wherever it is made. Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Event as Flag
 from typing import Any
 
@@ -26,8 +26,8 @@ CONFIG = {"Env": [f"PATH={PATH}"], "Cmd": ["/bin/sh"]}
 def request(base: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     """What the base depends on, beside the versions."""
     return {
-        "debian": base["debian"], "variant": base.get("variant", "minbase"), "packages": sorted(base.get("packages", ())),
-        "architecture": architecture,
+        "debian": base["debian"], "variant": base.get("variant", "minbase"), "architecture": architecture,
+        "packages": sorted(base.get("packages", ())),
     }  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def make(
     pins = space.file("preferences", packages.preferences(locked))
     require("apt-get")
     argv = [
-        require("mmdebstrap"), "--mode=root", f"--variant={asked['variant']}", "--format=directory", f"--architectures={asked['architecture']}",
+        require("mmdebstrap"), "--mode=root", "--format=directory", f"--variant={asked['variant']}",
+        f"--architectures={asked['architecture']}",
         "--skip=output/dev,chroot/mount/sys", f"--setup-hook=upload {pins} /etc/apt/preferences.d/envkit",
         '--aptopt=Acquire::Languages "none"', '--aptopt=APT::Sandbox::User "root"', "--dpkgopt=force-unsafe-io",
         *([f"--include={','.join(asked['packages'])}"] if asked["packages"] else []),
@@ -74,15 +75,25 @@ def _finish(tree: str, suite: str) -> None:
 
 def _run(argv: list[str], space: Space, environ: Mapping[str, str], on_line: Line, cancelled: Flag | None) -> None:
     environment = {
-        **base_environment(), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONHASHSEED": "0", "TMPDIR": space.directory("tmp", 0o1777),
-        "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", **machine.proxies(environ),
+        **base_environment(), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONHASHSEED": "0", "HOME": "/root",
+        "TMPDIR": space.directory("tmp", 0o1777), "DEBIAN_FRONTEND": "noninteractive", **machine.proxies(environ),
     }  # fmt: skip
     outcome = contained.run(argv, environment=environment, on_line=on_line, cancelled=cancelled)
     if outcome.returncode:
-        unknown = packages.missing(outcome.last)
-        hint = f"{', '.join(unknown)}: no such package in the suite" if unknown else (
-            "see whether `apt-get update` works on this machine; `envkit doctor` looks at its sources"
-        )  # fmt: skip
         raise HostError(
-            "a Debian base cannot be made", "\n".join(outcome.last), hint, command=argv, returncode=outcome.returncode
-        )
+            "a Debian base cannot be made", _reason(outcome.last), _hint(outcome.last), command=argv,
+            returncode=outcome.returncode, stderr="\n".join(outcome.last),
+        )  # fmt: skip
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """The first error, which is the cause of those after it."""
+    return next((line.removeprefix("E: ") for line in lines if line.startswith("E: ")), "mmdebstrap failed")
+
+
+def _hint(lines: Sequence[str]) -> str:
+    if unknown := packages.missing(lines):
+        return f"there is no package {', '.join(unknown)} in this suite: check `packages:`"
+    if any("does not have a Release file" in line for line in lines):
+        return "check the suite's name (bookworm, trixie, …), and that this machine's mirror carries it"
+    return "see whether `apt-get update` works on this machine; `envkit doctor` looks at its sources"

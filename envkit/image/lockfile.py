@@ -13,6 +13,7 @@ fits those that are there. No mirror's name enters. Kept sorted, one entry a lin
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +28,8 @@ SECTIONS = ("debian", "pip", "npm", "archives", "references")
 class Lockfile:
     """The lock of one environment in memory; used by several threads at a time.
 
-    frozen: whatever is not in it already is an error (ConflictError) instead of being added. refresh: what is in it is
-    not obeyed, so that everything is resolved anew.
+    frozen: whatever is not in it already is an error (ConflictError) instead of being added. refresh: everything is
+    resolved anew, once: what the file said is not obeyed, what this run has resolved is.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Lockfile:
 
     @classmethod
     def read(cls, path: str, *, frozen: bool = False, refresh: bool = False) -> Lockfile:
-        """The lock at path; an empty one when there is no such file. Raises EnvkitError when it cannot be understood."""
+        """The lock at path; an empty one when there is no such file. Raises EnvkitError when it is damaged."""
         try:
             with open(path, "rb") as file:
                 data = json.loads(file.read())
@@ -61,13 +62,25 @@ class Lockfile:
         return cls(path, data, frozen=frozen, refresh=refresh)
 
     def get(self, section: str, name: str) -> Any:
-        """What is locked for name, None when nothing is or everything is resolved anew."""
+        """What is locked for name, None when nothing is."""
         with self._guard:
-            return None if self.refresh else self._data[section].get(name)
+            return (self._used if self.refresh else self._data)[section].get(name)
 
     def versions(self, suite: str) -> dict[str, str]:
         """The locked packages of a suite ("bookworm/amd64")."""
         return dict(self.get("debian", suite) or {})
+
+    def agrees(self, suite: str, versions: Mapping[str, str]) -> bool:
+        """Whether packages of these versions are what the lock asks for: none is locked at another version; while
+        everything is resolved anew, all were resolved to these."""
+        locked = self.versions(suite)
+        missing = {} if self.refresh else versions
+        return all(locked.get(name, missing.get(name)) == version for name, version in versions.items())
+
+    def accepts(self, section: str, name: str, packages: Any) -> bool:
+        """Whether an earlier resolution to `packages` is what the lock asks for."""
+        locked = self.get(section, name)
+        return locked["packages"] == packages if locked else not self.refresh
 
     def record(self, section: str, name: str, value: Any) -> None:
         """Say that name was resolved to value; equal to what is locked: nothing happens. Raises ConflictError."""
@@ -107,8 +120,8 @@ class Lockfile:
 
     def encode(self) -> bytes:
         """The file's content: the same for equal locks."""
-        filled = {name: value for name, value in self._data.items() if value}
-        return (json.dumps({"version": VERSION, **filled}, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        value = {"version": VERSION, **{name: section for name, section in self._data.items() if section}}
+        return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     def write(self) -> bool:
         """Bring the file up to date; False when it was. Raises HostError, OSError."""
@@ -116,7 +129,21 @@ class Lockfile:
 
         if not self.changed or not self.path:
             return False
-        data = self.encode()
-        write_atomic(self.path, data)
-        self._before = data
+        with self._guard:
+            data = self.encode()
+            write_atomic(self.path, data)
+            self._before = data
         return True
+
+
+_shared: dict[str, Lockfile] = {}
+_sharing = threading.Lock()
+
+
+def of_project(directory: str) -> Lockfile:
+    """The lock of the project in directory: one object for all builds of this process."""
+    path = os.path.join(os.path.abspath(directory), NAME)
+    with _sharing:
+        if path not in _shared:
+            _shared[path] = Lockfile.read(path)
+        return _shared[path]

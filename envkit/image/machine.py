@@ -15,7 +15,8 @@ from glob import glob
 from envkit.image.aptsources import AptSource, parse_deb822, parse_one_line
 
 CERTIFICATES = (
-    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
 )  # fmt: skip
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _PIP_PATHS = frozenset({"find-links", "index-url", "extra-index-url"})
@@ -40,7 +41,7 @@ def apt_settings() -> list[str]:
     if not find("apt-config"):
         return []
     dump = run(["apt-config", "dump"], env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}).stdout.decode()
-    wanted = ("Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check-", "Acquire::Retries", "Acquire::ForceIPv")
+    wanted = ("Acquire::http", "Acquire::ftp", "Acquire::Check-", "Acquire::Retries", "Acquire::ForceIPv")
     return [
         line for line in dump.splitlines()
         if line.startswith(wanted) and "::CaInfo" not in line and "::CaPath" not in line and not line.endswith('"";')
@@ -74,7 +75,7 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
     home = environ.get("HOME", "/root")
     config_home = environ.get("XDG_CONFIG_HOME", os.path.join(home, ".config"))
     files = [
-        *(os.path.join(directory, "pip/pip.conf") for directory in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")),
+        *(f"{directory}/pip/pip.conf" for directory in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")),
         "/etc/pip.conf", os.path.join(home, ".pip/pip.conf"), os.path.join(config_home, "pip/pip.conf"),
         environ.get("PIP_CONFIG_FILE", ""),
     ]  # fmt: skip
@@ -126,19 +127,10 @@ def local_paths(values: Iterable[str]) -> list[str]:
             path = word.partition(":")[2] if word.startswith(("file:", "copy:")) else word
             path = "/" + path.lstrip("/") if path.startswith("/") else ""
             if path and os.path.exists(path):
-                found.add(os.path.normpath(path))
+                path = os.path.normpath(path)
+                # A package index's pages (PEP 503, by custom called "simple") link to files beside it.
+                found.add(os.path.dirname(path) if os.path.basename(path) == "simple" else path)
     return sorted(found)
-
-
-def hosts(environ: Mapping[str, str]) -> set[str]:
-    """The registries' host names in this machine's own settings."""
-    from urllib.parse import urlsplit
-
-    values = [uri for source in apt_sources() for uri in source.uris]
-    values += [word for text in (*pip_settings(environ).values(), *npm_settings(environ).values()) for word in text.split()]
-    values += list(proxies(environ).values())
-    names = {urlsplit(value).hostname for value in values if "://" in value}
-    return {name for name in names if name}
 
 
 def _read(path: str) -> str | None:

@@ -61,6 +61,24 @@ class Memory:
         files.make_directory(self._directory, 0o700)
         files.write_json(self._path(key), [new, *rest][:_KEPT], durable=False)
 
+    def find_image(self, key: str) -> str:
+        """The digest of the image that was made for key, "" when none is remembered."""
+        return next((str(item.get("image", "")) for item in self._read(key)), "")
+
+    def remember_image(self, key: str, digest: str) -> None:
+        """Keep which image was made for key."""
+        files.make_directory(self._directory, 0o700)
+        files.write_json(self._path(key), [{"image": digest}], durable=False)
+
+    def layers(self) -> list[LayerInfo]:
+        """Every layer that is remembered (for gc, which keeps their blobs)."""
+        try:
+            names = sorted(os.listdir(self._directory))
+        except FileNotFoundError:
+            return []
+        keys = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        return [LayerInfo(**item["layer"]) for key in keys for item in self._read(key) if "layer" in item]
+
     def _read(self, key: str) -> list[dict[str, Any]]:
         value = files.read_json(self._path(key))
         return value if isinstance(value, list) else []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from glob import glob
 
+from envkit.errors import HostError
 from envkit.host.home import Home
 from envkit.image.sandbox import Bind
 from envkit.image.space import Space
@@ -20,16 +23,15 @@ class Network:
 
     namespace: str | None = None
     resolver: str = ""
-    hosts: str = field(default=_HOSTS)
 
-    def binds(self, space: Space, root: str) -> tuple[Bind, ...]:
-        """hosts and resolv.conf for a command in root; its own files are neither shown nor changed."""
+    def binds(self, space: Space) -> tuple[Bind, ...]:
+        """hosts and resolv.conf for a command; the root's own files are neither shown nor changed."""
         directory = space.directory("network")
         found = []
-        for name, content in (("hosts", self.hosts), ("resolv.conf", self.resolver)):
+        for name, content in (("hosts", _HOSTS), ("resolv.conf", self.resolver)):
             path = os.path.join(directory, name)
-            if not os.path.exists(path):
-                space.file(f"network/{name}", content)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(content)
             found.append(Bind(path, f"/etc/{name}"))
         return tuple(found)
 
@@ -42,5 +44,36 @@ def network(home: Home, online: bool) -> Iterator[Network]:
         return
     from envkit.host.uplink import uplink
 
-    with uplink(home) as way:
+    with _user(home), uplink(home) as way:
         yield Network(way.namespace, way.resolver)
+
+
+@contextmanager
+def _user(home: Home) -> Iterator[None]:
+    """Be counted as a user of build networks; whoever is the first removes what killed builds have left."""
+    os.makedirs(home.run, mode=0o700, exist_ok=True)
+    descriptor = os.open(os.path.join(home.run, "build-networks.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_leftovers(home)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(home: Home) -> None:
+    """Undo host.uplink by the names that it gives; its pin is made first and goes last."""
+    from envkit.host import namespace, neighbours, nft
+    from envkit.host.netlink import Batch
+
+    for path in glob(os.path.join(home.run, "netns", "build-*")):
+        identity = os.path.basename(path).removeprefix("build-")
+        with suppress(HostError):
+            nft.delete_table("ip", f"envkit-{home.tag}-build-{identity}")
+        with suppress(HostError):
+            batch = Batch()
+            batch.delete_link(f"{neighbours.prefix(home)}b{identity}")
+            batch.send()
+        namespace.remove_netns(path)

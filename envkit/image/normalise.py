@@ -19,8 +19,9 @@ LEFTOVERS = (
     "var/log/dpkg.log", "var/log/alternatives.log", "var/log/bootstrap.log", "var/log/fontconfig.log", "var/log/apt/*",
     "var/cache/apt/*.bin", "var/cache/apt/archives/*", "var/lib/apt/lists/*", "var/cache/ldconfig/aux-cache",
     "var/cache/debconf/*-old", "var/lib/dpkg/*-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend",
-    "var/lib/dpkg/triggers/Lock", "var/cache/debconf/*.lock", "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-",
-    "etc/subuid-", "etc/subgid-", "etc/.pwd.lock", "var/lib/dbus/machine-id", "var/lib/systemd/random-seed", "root/.npm/_logs",
+    "var/lib/dpkg/triggers/Lock", "var/cache/debconf/*.lock", "etc/passwd-", "etc/group-", "etc/shadow-",
+    "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock", "var/lib/dbus/machine-id",
+    "var/lib/systemd/random-seed", "root/.npm/_logs",
 )  # fmt: skip
 """Logs, caches, backups and locks that programs of a build leave."""
 

@@ -12,8 +12,10 @@ from envkit.host.beneath import read_beneath
 
 _INSTALL = re.compile(r"^Inst (?P<name>\S+) (?:\[[^\]]*\] )?\((?P<version>\S+) ")
 _CODENAME = re.compile(r'^VERSION_CODENAME="?([a-z]+)"?$', re.MULTILINE)
-_MISSING = re.compile(r"^E: (?:Unable to locate package (?P<name>\S+)|Package '(?P<other>[^']+)' has no installation candidate"
-                      r"|Version '(?P<version>[^']+)' for '(?P<versioned>[^']+)' was not found)", re.MULTILINE)  # fmt: skip
+_MISSING = re.compile(
+    r"^E: (?:Unable to locate package (?P<name>\S+)|Package '(?P<other>[^']+)' has no installation candidate"
+    r"|Version '(?P<version>[^']+)' for '(?P<versioned>[^']+)' was not found)", re.MULTILINE,
+)  # fmt: skip
 
 
 def installed(root: str) -> dict[str, str]:
@@ -41,7 +43,7 @@ def _native(root: str) -> str:
 
 
 def suite_of(root: str) -> str:
-    """The lock's name of what the root is made of: `bookworm/amd64`; its architecture alone for what has no codename."""
+    """The lock's name of what the root is made of, `bookworm/amd64` (or what /etc/debian_version says)."""
     data = read_beneath(root, "etc/os-release") or read_beneath(root, "usr/lib/os-release") or b""
     match = _CODENAME.search(data.decode(errors="replace"))
     if match:

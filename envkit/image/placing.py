@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from envkit.errors import EnvkitError
-from envkit.host.beneath import make_directories_beneath, open_beneath
+from envkit.host.beneath import open_beneath
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -73,7 +73,7 @@ class Placer:
     def directory(self, path: str) -> Iterator[int]:
         """A descriptor of the directory at path, made with its parents where it is missing."""
         try:
-            descriptor = make_directories_beneath(self._root, path.strip("/"))
+            descriptor = self._made(path.strip("/"))
         except NotADirectoryError as error:
             raise LayerError("a file is in the way of a directory", path) from error
         except FileNotFoundError as error:
@@ -82,6 +82,25 @@ class Placer:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _made(self, path: str) -> int:
+        """An O_PATH descriptor of the directory, which may have to be made (whatever the umask says)."""
+        try:
+            return open_beneath(self._root, path, _DIRECTORY)
+        except FileNotFoundError:
+            if not path:
+                raise
+        parent, _, name = path.rpartition("/")
+        holder = self._made(parent)
+        try:
+            try:
+                os.mkdir(name, 0o755, dir_fd=holder)
+            except FileExistsError:
+                return open_beneath(self._root, path, _DIRECTORY)  # a dangling link: ENOENT says so
+            os.chmod(name, 0o755, dir_fd=holder)
+            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=holder)
+        finally:
+            os.close(holder)
 
     def make_directory(self, path: str, mode: int, uid: int, gid: int) -> bool:
         """A directory with this mode and owner, unless it exists: then it stays as it is. Whether it was made."""

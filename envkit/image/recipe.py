@@ -1,18 +1,18 @@
 """What a layer is made from, as a key, and what an image's configuration becomes. Pure: no file is read here.
 
-A layer's key is the fingerprint of its request (kind, arguments, input files) and of what it sees of the state below it:
-everything for a kind that looks at the whole root, next to nothing for a `copy`, which therefore survives a change of
-the layers below. Two machines compute equal keys, as no host path, mirror or clock is part of one.
+A layer's key is the fingerprint of its request (kind, arguments, input files) and of what it sees of the state below
+it: everything for a kind that looks at the whole root, next to nothing for a `copy`, which therefore survives a change
+of the layers below. Two machines compute equal keys, as no host path, mirror or clock is part of one.
 Source of the configuration's keys: OCI image-spec config.md; Healthcheck: Docker image-spec v1.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envkit.digest import fingerprint
-from envkit.spec.canonical import LayerSpec
+from envkit.digest import fingerprint, sha256
+from envkit.spec.canonical import ImageSpec, LayerSpec
 from envkit.spec.layers import HOST_PATHS
 
 FORMAT = 1
@@ -47,6 +47,30 @@ def layer_key(layer: LayerSpec, seen: Any) -> str:
 def base_key(asked: Mapping[str, Any]) -> str:
     """The key of a base that is made here; asked is all that it depends on."""
     return fingerprint({"format": FORMAT, "base": dict(asked)})
+
+
+def image_key(spec: ImageSpec, others: Mapping[str, str], places: Sequence[str], lock: bytes) -> str:
+    """The key of a whole image. others: the digests of the images in it; places: where its layers are written."""
+    wanted = {"base": _portable(spec.get("base")), "layers": [request(layer) for layer in spec.get("layers") or ()]}
+    wanted |= {"name": spec["name"], "config": spec.get("config") or {}}
+    return fingerprint(
+        {"format": FORMAT, "image": wanted, "others": dict(others), "places": list(places), "lock": sha256(lock)}
+    )
+
+
+def _sources(spec: ImageSpec) -> list[Mapping[str, Any]]:
+    """Every mapping of the spec that can name another image."""
+    return [spec.get("base") or {}, *(layer["args"].get("from") or {} for layer in spec.get("layers") or ())]
+
+
+def images_in(spec: ImageSpec) -> set[str]:
+    """The keys of the other images that it starts from or copies from."""
+    return {source["image"] for source in _sources(spec) if "image" in source}
+
+
+def references_in(spec: ImageSpec) -> set[str]:
+    """The references that it starts from or copies from."""
+    return {source["reference"] for source in _sources(spec) if "reference" in source}
 
 
 def _portable(value: Any, keep: set[str] | frozenset[str] = frozenset()) -> Any:
@@ -123,7 +147,9 @@ def image_config(inherited: Mapping[str, Any], wanted: Mapping[str, Any]) -> dic
 
 def _healthcheck(check: Mapping[str, Any]) -> dict[str, Any]:
     """Seconds become nanoseconds."""
-    names = {"interval": "Interval", "timeout": "Timeout", "start_period": "StartPeriod", "start_interval": "StartInterval"}
+    names = {
+        "interval": "Interval", "timeout": "Timeout", "start_period": "StartPeriod", "start_interval": "StartInterval",
+    }  # fmt: skip
     encoded: dict[str, Any] = {"Test": list(check["test"])} if "test" in check else {}
     encoded.update({names[key]: round(value * 1e9) for key, value in check.items() if key in names})
     if "retries" in check:

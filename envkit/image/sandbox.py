@@ -43,7 +43,9 @@ class Command:
     tmpfs: tuple[str, ...] = ("/tmp",)
 
 
-def run(root: str, directory: str, command: Command, *, on_line: Line = lambda line: None, cancelled: Flag | None = None) -> Outcome:
+def run(
+    root: str, directory: str, command: Command, *, on_line: Line = lambda line: None, cancelled: Flag | None = None
+) -> Outcome:
     """Run command in root (writable); directory is an empty one for the bundle, on the same machine.
 
     Mount points that root lacked are gone from it afterwards. Raises HostError when the command could not be started,
@@ -68,6 +70,7 @@ def _argv(directory: str) -> list[str]:
     return [runtime, "--root", os.path.join(directory, "runtime"), *flags, "run", "--bundle", directory, identifier]
 
 
+_BOUND = ("rbind", "rprivate", "nosuid", "nodev")
 _SYSTEM = ("/proc", "/sys", "/dev")
 
 
@@ -82,7 +85,7 @@ def bundle(root: str, command: Command) -> dict[str, object]:
         _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
         *(_mount(path, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777") for path in command.tmpfs),
         *(
-            _mount(bind.target, "bind", bind.source, "rbind", "rprivate", "nosuid", "nodev", "ro" if bind.read_only else "rw")
+            _mount(bind.target, "bind", bind.source, *_BOUND, "ro" if bind.read_only else "rw")
             for bind in command.binds
         ),
     ]

@@ -29,8 +29,8 @@ Dir::Etc::Preferences "{place}/preferences";
 Dir::Etc::netrc "{place}/auth.conf";
 Dir::State::Lists "{place}/lists";
 Dir::Cache::Archives "{place}/archives";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
+Dir::Cache::pkgcache "{place}/archives/pkgcache.bin";
+Dir::Cache::srcpkgcache "{place}/archives/srcpkgcache.bin";
 Dir::Log "/tmp";
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";
@@ -70,6 +70,8 @@ def lay_out(space: Space, root: str, environ: Mapping[str, str], preferences: st
         space.directory(f"settings/{name}")
     environment = {**machine.proxies(environ)}
     binds = [Bind(directory, PLACE)]
+    for name in ("lists", "archives"):
+        binds.append(Bind(space.directory(f"apt-{name}"), f"{PLACE}/{name}", read_only=False))
     certificates = machine.certificates(environ)
     if certificates:
         shutil.copyfile(certificates, os.path.join(directory, "certificates.crt"))
@@ -81,7 +83,8 @@ def lay_out(space: Space, root: str, environ: Mapping[str, str], preferences: st
     space.file("settings/npmrc", _npmrc(npm, bool(certificates)))
     environment |= {
         "APT_CONFIG": f"{PLACE}/apt.conf", "DEBIAN_FRONTEND": "noninteractive", "PIP_CONFIG_FILE": f"{PLACE}/pip.conf",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore", "NPM_CONFIG_USERCONFIG": f"{PLACE}/npmrc",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore",
+        "NPM_CONFIG_USERCONFIG": f"{PLACE}/npmrc",
     }  # fmt: skip
     local = [word for source in sources for word in source.uris] + list(pip.values())
     binds += [Bind(path, path) for path in machine.local_paths(local)]
@@ -101,14 +104,7 @@ def image_sources(root: str) -> list[AptSource]:
 
 
 def _apt(space: Space, sources: list[AptSource], certificates: bool, preferences: str) -> None:
-    stanzas = []
-    for number, source in enumerate(sources):
-        signer = source.options.get("signed-by", "")
-        if source.is_debian and signer.startswith("/") and os.path.isfile(signer):  # this machine's file
-            name = f"keys/{number}{os.path.splitext(signer)[1]}"
-            shutil.copyfile(signer, os.path.join(space.path, "settings", name))
-            source = replace(source, options={**source.options, "signed-by": f"{PLACE}/{name}"})
-        stanzas.append(source.encode())
+    stanzas = [_with_key(space, number, source).encode() for number, source in enumerate(sources)]
     space.file("settings/sources/all.sources", "\n".join(stanzas))
     space.file("settings/preferences", preferences)
     space.file("settings/auth.conf", machine.apt_credentials(), 0o600)
@@ -116,6 +112,16 @@ def _apt(space: Space, sources: list[AptSource], certificates: bool, preferences
     if certificates:
         lines.append(f'Acquire::https::CaInfo "{PLACE}/certificates.crt";\n')
     space.file("settings/apt.conf", "".join(lines))
+
+
+def _with_key(space: Space, number: int, source: AptSource) -> AptSource:
+    """The source, its keyring of this machine replaced by a copy that the command sees."""
+    signer = source.options.get("signed-by", "")
+    if not (source.is_debian and signer.startswith("/") and os.path.isfile(signer)):
+        return source
+    name = f"keys/{number}{os.path.splitext(signer)[1]}"
+    shutil.copyfile(signer, os.path.join(space.path, "settings", name))
+    return replace(source, options={**source.options, "signed-by": f"{PLACE}/{name}"})
 
 
 def _npmrc(settings: Mapping[str, str], certificates: bool) -> str:

@@ -40,7 +40,7 @@ class Space:
         try:
             os.mkdir(self.path, 0o700)
             for name in ("root", "upper", "work", "empty", "tmp"):
-                os.mkdir(os.path.join(self.path, name), 0o755)
+                files.make_directory(os.path.join(self.path, name), 0o755)
         except BaseException:
             self.__exit__()
             raise
@@ -121,7 +121,7 @@ def remove(path: str) -> None:
 
 
 def sweep(home: Home) -> list[str]:
-    """Remove what killed builds have left; returns the directories. Builds that run hold their locks and are left alone."""
+    """Remove what killed builds have left; returns the directories. Builds that run hold their locks: left alone."""
     top = _top(home)
     removed = []
     with suppress(FileNotFoundError):

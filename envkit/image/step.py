@@ -88,10 +88,10 @@ class Step:
 
     def warn(self, text: str) -> None:
         """Something the user should know, though the layer is made."""
-        self.context.emit(Event(EventKind.WARNING, self.context.address, "build", self._where(text), {"layer": self.number}))
-
-    def _where(self, text: str) -> str:
-        return f"{self.origin}: {text}" if self.origin else text
+        message = f"{self.origin}: {text}" if self.origin else text
+        self.context.emit(
+            Event(EventKind.WARNING, self.context.address, "build", message, {"layer": self.number})
+        )
 
     def error(self, summary: str, detail: str = "", hint: str = "", log: tuple[str, ...] = ()) -> ApplyError:
         """The error that names this layer."""
@@ -118,7 +118,7 @@ class Step:
         with network(self.context.home, online) as uplink:
             command = Command(
                 tuple(argv), variables, identity, workdir, uplink.namespace,
-                (*binds, *uplink.binds(self.space, self.root)),
+                (*binds, *uplink.binds(self.space)),
             )  # fmt: skip
             bundle = self.space.directory(f"bundle-{time.monotonic_ns()}", 0o700)
             return run_in(self.root, bundle, command, on_line=line, cancelled=self.context.cancelled)

@@ -5,8 +5,8 @@ A kind's module has two functions:
     sees(step) -> JSON      what the layer depends on of the root below it (read-only then), beside its request
     make(step) -> JSON      make it in the root (writable then); what was resolved (versions), None when nothing is
 
-and, where versions are resolved, `matches(step, resolved) -> bool`: whether an earlier result is what the lock asks for,
-and `record(step, resolved)`: tell the lock.
+and, where versions are resolved, `matches(step, resolved) -> bool`: whether an earlier result is what the lock asks
+for, and `record(step, resolved)`: tell the lock.
 """
 
 from __future__ import annotations

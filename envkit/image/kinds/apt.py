@@ -33,9 +33,7 @@ def sees(step: Step) -> Any:
 
 def matches(step: Step, resolved: Any) -> bool:
     """Whether no package of an earlier result has another version in the lock."""
-    locked = step.context.lock.versions(packages.suite_of(step.root))
-    versions: dict[str, str] = resolved["packages"]
-    return not step.context.lock.refresh and all(locked.get(name, version) == version for name, version in versions.items())
+    return step.context.lock.agrees(packages.suite_of(step.root), resolved["packages"])
 
 
 def record(step: Step, resolved: Any) -> None:

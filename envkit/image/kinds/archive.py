@@ -73,7 +73,8 @@ class _Place:
         elif member.kind == tar.HARDLINK:
             source = self._path(member.link)
             if not source:
-                raise LayerError("an archive's hard link leads out of what is unpacked", f"{member.name} -> {member.link}")
+                detail = f"{member.name} -> {member.link}"
+                raise LayerError("an archive's hard link leads out of what is unpacked", detail)
             placer.hard_link(source, path)
         else:
             raise LayerError("an archive has an entry that a layer cannot hold", f"{member.name} is a {member.kind}")
@@ -132,7 +133,7 @@ def _fetch(step: Step) -> str:
         found = _sha256(source)
         _check(source, found, wanted)
         step.context.lock.record("archives", os.path.relpath(source, step.context.directory), found)
-        return source
+        return str(source)
     directory = os.path.join(step.context.home.cache, "build", "downloads")
     path = os.path.join(directory, wanted)
     if not (os.path.isfile(path) and _sha256(path) == wanted):
@@ -171,4 +172,7 @@ def _check(source: str, found: str, wanted: str) -> None:
 
 def _sha256(path: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while data := file.read(1 << 20):
+            digest.update(data)
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Files of the project, or of another image. Independent of the layers below but for owners and directories.
 
-Project files become root's (or `owner`'s), 0755 where their owner may execute them and 0644 otherwise: what git keeps, so
-that two clones give one layer. Files of another image keep owner, mode and attributes.
+Project files become root's (or `owner`'s), 0755 where their owner may execute them and 0644 otherwise: what git
+keeps, so that two clones give one layer. Files of another image keep owner, mode and attributes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from envkit.errors import NotFoundError
 from envkit.host.beneath import open_beneath
-from envkit.host.ignore import Ignore
+from envkit.host.ignore import Ignore, rules_for
 from envkit.host.tree import walk
 from envkit.image.placing import LayerError, Placer, parent_of, survey
 from envkit.image.step import Step
@@ -29,32 +29,14 @@ class _Item(NamedTuple):
     info: os.stat_result
 
 
-class _Rules(Ignore):
-    """The project's ignore file, and `exclude`: a file is left out when either says so."""
-
-    def __init__(self, project: Ignore, place: str, exclude: Ignore) -> None:
-        super().__init__(())
-        self._project, self._place, self._exclude = project, place, exclude
-
-    def __bool__(self) -> bool:
-        return bool(self._project) or bool(self._exclude)
-
-    def matches(self, path: str) -> bool:
-        return self._exclude.matches(path) or self._project.matches(self._place + path)
-
-    def prunes(self, directory: str) -> bool:
-        return self._exclude.prunes(directory) or self._project.prunes(self._place + directory)
-
-
 def sees(step: Step) -> Any:
     owner = find(step.root, step.args["owner"])[:2] if step.args.get("owner") else None
     with ExitStack() as stack:
         items = list(_items(step, stack))
-        directories = [item.target for item in items if stat.S_ISDIR(item.info.st_mode)]
-        names = sorted({parent_of(item.target) for item in items if not stat.S_ISDIR(item.info.st_mode)})
-        targets = [] if "from" in step.args else [(os.path.basename(item.source), item.target) for item in items[:1]]
-        return {"owner": owner, "origin": _other_image(step), "targets": targets,
-                "below": survey(step.root, [*directories, *names])}  # fmt: skip
+    directories = [item.target for item in items if stat.S_ISDIR(item.info.st_mode)]
+    files = [item.target for item in items if not stat.S_ISDIR(item.info.st_mode)]
+    below = survey(step.root, [*directories, *{parent_of(path) for path in files}])
+    return {"owner": owner, "origin": _other_image(step), "files": files, "below": below}
 
 
 def make(step: Step) -> Any:
@@ -74,7 +56,7 @@ def _place(step: Step, placer: Placer, item: _Item, owner: Identity | None) -> N
         placer.link(item.target, os.readlink(item.source), uid, gid)
     elif stat.S_ISREG(mode):
         wanted = step.args.get("mode", stat.S_IMODE(mode) if foreign else 0o755 if mode & 0o100 else 0o644)
-        descriptor = os.open(item.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(item.source, os.O_RDONLY | os.O_CLOEXEC)
         try:
             attributes = {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor)} if foreign else {}
             placer.put(item.target, descriptor, wanted, uid, gid, attributes)
@@ -87,9 +69,8 @@ def _place(step: Step, placer: Placer, item: _Item, owner: Identity | None) -> N
 def _items(step: Step, stack: ExitStack) -> Iterator[_Item]:
     sources, to = step.args["sources"], step.args["to"]
     into = to.endswith("/") or len(sources) > 1
-    exclude = Ignore(step.args.get("exclude", ()))
     for source in sources:
-        path, rules = _source(step, source, exclude, stack)
+        path, rules = _source(step, source, stack)
         if not os.path.isdir(path):
             name = os.path.basename(source.rstrip("/"))
             yield _Item(path, f"{to.rstrip('/')}/{name}" if into else to, os.stat(path))
@@ -99,17 +80,16 @@ def _items(step: Step, stack: ExitStack) -> Iterator[_Item]:
             yield _Item(os.path.join(path, entry.path) if entry.path else path, place, entry.info)
 
 
-def _source(step: Step, source: str, exclude: Ignore, stack: ExitStack) -> tuple[str, Ignore]:
+def _source(step: Step, source: str, stack: ExitStack) -> tuple[str, Ignore]:
     """The path of a source on this machine, and what is left out below it."""
+    exclude = step.args.get("exclude", ())
     if "from" in step.args:
-        return _foreign(step, source, stack), exclude
+        return _foreign(step, source, stack), Ignore(exclude)
     directory = step.context.directory
-    relative = os.path.relpath(source, directory)
     if not os.path.exists(source):
-        raise LayerError("what is to be copied does not exist", relative, "paths are relative to the project's directory")
-    place = "" if relative == "." else relative + "/"
-    project = Ignore() if relative.startswith("..") else Ignore.of_directory(directory)
-    return source, _Rules(project, place, exclude)
+        hint = "paths are relative to the project's directory"
+        raise LayerError("what is to be copied does not exist", os.path.relpath(source, directory), hint)
+    return source, rules_for(directory, source, exclude)
 
 
 def _other_image(step: Step) -> str:

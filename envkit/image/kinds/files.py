@@ -30,4 +30,5 @@ def _content(item: dict[str, Any]) -> bytes:
         with open(item["file"], "rb") as file:
             return file.read()
     except OSError as error:
-        raise LayerError("a file of the project cannot be read", f"{os.path.basename(item['file'])}: {error.strerror}") from error
+        detail = f"{os.path.basename(item['file'])}: {error.strerror}"
+        raise LayerError("a file of the project cannot be read", detail) from error

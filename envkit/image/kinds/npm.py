@@ -32,8 +32,7 @@ def sees(step: Step) -> Any:
 def matches(step: Step, resolved: Any) -> bool:
     if "context" in step.args:
         return True  # the project's own lock file is an input
-    locked = step.context.lock.get("npm", _name(step))
-    return not step.context.lock.refresh and (locked is None or locked["packages"] == resolved["packages"])
+    return step.context.lock.accepts("npm", _name(step), resolved["packages"])
 
 
 def record(step: Step, resolved: Any) -> None:
@@ -47,7 +46,8 @@ def _name(step: Step) -> str:
 
 def make(step: Step) -> Any:
     if not any(exists(step.root, f"{directory}/npm") for directory in ("/usr/bin", "/usr/local/bin")):
-        raise LayerError("the image has no npm", "an `npm` layer needs it", "install it by a layer before: `apt: [npm]`")
+        hint = "install it by a layer before: `apt: [npm]`"
+        raise LayerError("the image has no npm", "an `npm` layer needs it", hint)
     return _project(step) if "context" in step.args else _global(step)
 
 
@@ -89,7 +89,8 @@ def _project(step: Step) -> Any:
                 with open(path, "rb") as file:
                     placer.put(f"{target}/{name}", file.read(), 0o644, 0, 0)
     omit = () if step.args.get("dev") else ("--omit=dev",)
-    step.must("npm ci", _run(step, "ci", *omit, workdir=target), "run `npm install` in the project if the two files disagree")
+    outcome = _run(step, "ci", *omit, workdir=target)
+    step.must("npm ci", outcome, "run `npm install` in the project if its two files disagree")
 
 
 def _run(step: Step, *words: str, workdir: str = "/", lines: list[str] | None = None, online: bool = True) -> Outcome:

@@ -21,6 +21,7 @@ from envkit.image.settings import base_environment, lay_out
 from envkit.image.step import Step
 
 _WORK = "/run/envkit-pip"
+_NOT_FOUND = re.compile(r"^ERROR: No matching distribution found for (.+)$", re.MULTILINE)
 
 
 def sees(step: Step) -> Any:
@@ -28,12 +29,13 @@ def sees(step: Step) -> Any:
 
 
 def matches(step: Step, resolved: Any) -> bool:
-    locked = step.context.lock.get("pip", _name(step))
-    return not step.context.lock.refresh and (locked is None or locked["packages"] == resolved["packages"])
+    return step.context.lock.accepts("pip", _name(step), resolved["packages"])
 
 
 def record(step: Step, resolved: Any) -> None:
-    asked = [*step.args.get("packages", []), *([os.path.basename(step.args["requirements"])] if "requirements" in step.args else [])]
+    asked = list(step.args.get("packages", []))
+    if "requirements" in step.args:
+        asked.append(os.path.basename(step.args["requirements"]))
     step.context.lock.record("pip", _name(step), {"asked": asked, "packages": resolved["packages"]})
 
 
@@ -71,7 +73,10 @@ class _Pip:
             **base_environment(), "PYTHONHASHSEED": "0", **(self._settings.environment if online else {}),
             "PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_CACHE_DIR": f"{_WORK}/cache", "PIP_NO_INPUT": "1",
         }  # fmt: skip
-        binds = (*self._settings.binds, Bind(self._work, _WORK, read_only=False), Bind(cache, f"{_WORK}/cache", read_only=False))
+        binds = (
+            *self._settings.binds, Bind(self._work, _WORK, read_only=False),
+            Bind(cache, f"{_WORK}/cache", read_only=False),
+        )  # fmt: skip
         step.space.directory("pip/cache")
         return step.execute(words, environment=environment, binds=binds, online=online)
 
@@ -85,7 +90,7 @@ class _Pip:
             outcome = self._run("python3", "-m", "venv", "--symlinks", self._venv, online=False)
             step.must("making the virtual environment", outcome, "install its parts before: `apt: [python3-venv]`")
         outcome = self._run(self._python, "-m", "pip", "--version", online=False)
-        hint = "install it by a layer before, `apt: [python3-pip]`, or write `venv: /opt/venv` with `apt: [python3-venv]`"
+        hint = "add `apt: [python3-pip]` before, or write `venv: /opt/venv` with `apt: [python3-venv]` before"
         step.must("looking for pip", outcome, hint)
 
     def resolve(self) -> dict[str, Any]:
@@ -97,13 +102,17 @@ class _Pip:
                 with open(args["requirements"], encoding="utf-8") as file:
                     self._write("requirements.txt", file.read())
             except OSError as error:
-                raise LayerError("the requirements file cannot be read", f"{os.path.basename(args['requirements'])}: {error.strerror}") from error
+                detail = f"{os.path.basename(args['requirements'])}: {error.strerror}"
+                raise LayerError("the requirements file cannot be read", detail) from error
             words += ["-r", f"{_WORK}/requirements.txt"]
         outcome = self._run(
             self._python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--report", f"{_WORK}/report.json",
             "--progress-bar", "off", *words,
         )  # fmt: skip
-        self._step.must("pip's plan", outcome, "check the names and versions; `envkit doctor` looks at this machine's index")
+        hint = "check the names and versions; `envkit doctor` looks at this machine's index"
+        if unknown := _NOT_FOUND.findall("\n".join(outcome.last)):
+            raise self._step.error("a distribution is not found", ", ".join(unknown), hint, outcome.last)
+        self._step.must("pip's plan", outcome, hint)
         with open(os.path.join(self._work, "report.json"), "rb") as file:
             report = json.load(file)
         return dict(sorted(_entry(item) for item in report["install"]))
@@ -115,8 +124,8 @@ class _Pip:
         ]  # fmt: skip
         self._write("locked.txt", "\n".join(lines) + "\n")
         outcome = self._run(
-            self._python, "-m", "pip", "install", "--no-deps", "--require-hashes", "--progress-bar", "off", "--no-warn-script-location",
-            "-r", f"{_WORK}/locked.txt",
+            self._python, "-m", "pip", "install", "--no-deps", "--require-hashes", "--progress-bar", "off",
+            "--no-warn-script-location", "-r", f"{_WORK}/locked.txt",
         )  # fmt: skip
         self._step.must("pip install", outcome, "if the lock's versions are gone from the index, run `envkit lock`")
 
@@ -132,5 +141,6 @@ def _entry(item: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     digests = archive.get("hashes") or {}
     digest = digests.get("sha256") or (archive.get("hash") or "").removeprefix("sha256=")
     if not digest:
-        raise LayerError("a distribution cannot be locked", f"{name} does not come from an index", "name a released version")
+        detail = f"{name} does not come from an index"
+        raise LayerError("a distribution cannot be locked", detail, "name a released version")
     return name, {"version": metadata["version"], "sha256": [digest]}

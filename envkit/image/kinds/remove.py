@@ -25,14 +25,15 @@ def make(step: Step) -> Any:
 
 
 def _remove(root: str, directory: str, parts: list[str]) -> int:
-    """Remove what matches below directory; how many. Symlinks on the way are followed inside the root, the last never."""
+    """Remove what matches below directory; how many. Links on the way are followed inside the root, the last never."""
     try:
         descriptor = open_beneath(root, directory, _LISTED)
     except (FileNotFoundError, NotADirectoryError):
         return 0
     try:
         hidden = parts[0].startswith(".")
-        names = [name for name in sorted(os.listdir(descriptor)) if (hidden or name[0] != ".") and fnmatchcase(name, parts[0])]
+        visible = (name for name in sorted(os.listdir(descriptor)) if hidden or not name.startswith("."))
+        names = [name for name in visible if fnmatchcase(name, parts[0])]
         if len(parts) == 1:
             for name in names:
                 _take(descriptor, name)

@@ -33,8 +33,9 @@ def make(step: Step) -> Any:
     with Placer(step.root) as placer, placer.directory(workdir):
         binds += _secrets(step, identity) + _caches(step, identity) + _mounts(step)
     outcome = step.execute(
-        tuple(args["argv"]), environment=environment, binds=tuple(binds), identity=identity, workdir=workdir, online=online
-    )
+        tuple(args["argv"]), environment=environment, binds=tuple(binds), identity=identity, workdir=workdir,
+        online=online,
+    )  # fmt: skip
     step.must("a command", outcome, "the lines below are its last output")
 
 
@@ -67,6 +68,7 @@ def _mounts(step: Step) -> list[Bind]:
     found = []
     for mount in step.args.get("mounts", []):
         if not os.path.exists(mount["source"]):
-            raise LayerError("a mount's source does not exist", os.path.relpath(mount["source"], step.context.directory))
+            detail = os.path.relpath(mount["source"], step.context.directory)
+            raise LayerError("a mount's source does not exist", detail)
         found.append(Bind(mount["source"], mount["to"]))
     return found

@@ -111,7 +111,8 @@ def _group(args: dict[str, Any], uid: int, group: _Table, gshadow: _Table) -> in
     gid = uid if wanted is None else wanted
     if gid in group.numbers():
         other = next(row[0] for row in group.rows() if len(row) > 2 and row[2] == str(gid))
-        raise LayerError("the group's number is taken", f"{gid} is {other!r} in the image", f"write `group: {other}`, or choose another gid")
+        hint = f"write `group: {other}`, or choose another gid"
+        raise LayerError("the group's number is taken", f"{gid} is {other!r} in the image", hint)
     group.add(name, "x", str(gid), "")
     if gshadow.data is not None:
         gshadow.add(name, "!", "", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 
 from envkit.errors import ApplyError, ConflictError
 from envkit.host.home import Home
+from envkit.image.lockfile import Lockfile
 from tests.support.building import Building, layer, shell
 
 pytestmark = pytest.mark.root
@@ -318,3 +320,43 @@ def test_an_image_without_apt_pip_npm_says_what_to_do(building):
             building.make(layer(kind, **args))
         assert caught.value.hint
         assert "the image has no" in caught.value.summary
+
+
+NPM = """#!/bin/sh
+case "$1" in
+install) mkdir -p /usr/local/lib/node_modules/ts; echo "$@" > /usr/local/lib/node_modules/ts/asked ;;
+ls) echo '{"dependencies": {"ts": {"version": "5.4.5", "dependencies": {"dep": {"version": "1.0.0"}}}}}' ;;
+ci) mkdir node_modules; echo "$@" > node_modules/asked; cat package-lock.json > node_modules/seen ;;
+esac
+test -s "$NPM_CONFIG_USERCONFIG"
+"""
+
+
+def test_npm_installs_a_list_as_of_a_moment_that_is_locked(building, tmp_path):
+    tool = layer("files", files={"/usr/bin/npm": {"content": NPM, "mode": 0o755}})
+    lock = tmp_path / "envkit.lock"
+    made = building.make(tool, layer("npm", packages=["ts@5"]), lock=Lockfile.read(str(lock)))
+    (entry,) = json.loads(lock.read_text())["npm"].values()
+    assert entry["asked"] == ["ts@5"]
+    assert entry["packages"] == {"ts": "5.4.5", "ts/dep": "1.0.0"}
+    asked = made.content("usr/local/lib/node_modules/ts/asked", 2).decode()
+    assert f"--before={entry['before']}" in asked
+    frozen = Lockfile.read(str(lock), frozen=True)
+    assert building.make(tool, layer("npm", packages=["ts@5"]), lock=frozen, name="again").built == []
+    with pytest.raises(ConflictError, match="frozen"):
+        building.make(tool, layer("npm", packages=["other"]), lock=frozen)
+
+
+def test_npm_carries_out_the_project_own_lock(building):
+    write(building, "web/package.json", "{}")
+    write(building, "web/package-lock.json", '{"lockfileVersion": 3}')
+    write(building, "web/src.js", "not copied")
+    tool = layer("files", files={"/usr/bin/npm": {"content": NPM, "mode": 0o755}})
+    context = os.path.join(building.directory, "web")
+    made = building.make(tool, layer("npm", "1", context=context, to="/srv/web"))
+    assert made.content("srv/web/node_modules/asked", 2) == b"ci --omit=dev\n"
+    assert made.content("srv/web/node_modules/seen", 2) == b'{"lockfileVersion": 3}'
+    assert "srv/web/src.js" not in made.entries(2)
+    os.unlink(os.path.join(context, "package-lock.json"))
+    with pytest.raises(ApplyError, match=r"no package-lock\.json"):
+        building.make(tool, layer("npm", "2", context=context, to="/srv/web"))

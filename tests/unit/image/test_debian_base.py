@@ -7,6 +7,8 @@ import shutil
 import socket
 import stat
 import subprocess
+import zipfile
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +22,7 @@ from tests.support.building import Building, layer, shell
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 BASE = {"debian": "bookworm"}
 APT = layer("apt", packages=["tini"])
-OWN = {uri.split("/")[2] for source in canonical("bookworm") for uri in source.uris} | {"pypi.org", "registry.npmjs.org"}
+CANONICAL = {uri.split("/")[2] for source in canonical("bookworm") for uri in source.uris}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,10 @@ def test_the_image_boots_and_names_debian(first):
 def test_nothing_of_this_machine_is_in_it(first):
     building, made = first
     environ = dict(os.environ)
-    names = {name for name in machine.hosts(environ) if name not in OWN}
-    names |= {value for value in machine.proxies(environ).values() if "://" in value}
+    words = [uri for source in machine.apt_sources() for uri in source.uris]
+    settings = (machine.pip_settings(environ), machine.npm_settings(environ), machine.proxies(environ))
+    words += [word for found in settings for text in found.values() for word in text.split()]
+    names = {urlsplit(word).hostname for word in words if "://" in word} - CANONICAL - {None, ""}
     with open("/etc/resolv.conf") as file:
         names |= {line.split()[1] for line in file if line.startswith("nameserver 1")}
     names |= {building.home.root, "/run/envkit"}
@@ -105,3 +109,43 @@ def test_what_cannot_be_had(first):
         building.make(base={"debian": "nosuchsuite"})
     with pytest.raises(ConflictError, match="frozen"):
         building.make(APT, base=BASE, lock=Lockfile(frozen=True))
+
+
+def _wheel(directory, version, code):
+    """A distribution as a wheel (PEP 427)."""
+    info = f"demo-{version}.dist-info"
+    os.makedirs(directory, exist_ok=True)
+    with zipfile.ZipFile(os.path.join(directory, f"demo-{version}-py3-none-any.whl"), "w") as archive:
+        archive.writestr("demo.py", code)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: demo\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def test_pip_is_locked_by_digest(first, places):
+    building, _ = first
+    wheels = str(places / "wheels")
+    _wheel(wheels, "1.0", "VERSION = 1\n")
+    environ = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels}
+    python = layer("apt", packages=["python3", "python3-venv"])
+    demo = layer("pip", packages=["demo>=1"], venv="/opt/venv")
+    check = shell("/opt/venv/bin/python3 -c 'import demo; print(demo.VERSION)' > /version; touch /opt/venv/lib")
+
+    def make(**options):
+        lock = Lockfile.read(str(places / "pip.lock"), **options)
+        return building.make(python, demo, check, base=BASE, environ=environ, lock=lock, name=f"test/{len(options)}")
+
+    made = make()
+    assert made.content("version", 3) == b"1\n"
+    assert set(made.entries(3)) == {".", "version"}, "bytecode was compiled in its own layer and is valid"
+    site = "opt/venv/lib/python3.11/site-packages"
+    assert {f"{site}/demo.py", f"{site}/__pycache__/demo.cpython-311.pyc"} <= made.entries(2).keys()
+    assert f"{site}/demo-1.0.dist-info/direct_url.json" not in made.entries(2)
+    _wheel(wheels, "2.0", "VERSION = 2\n")
+    assert make(frozen=True).built == []
+    assert make(refresh=True, frozen=False).content("version", 3) == b"2\n"
+    _wheel(wheels, "2.0", "VERSION = 'changed'\n")
+    shutil.rmtree(os.path.join(building.home.cache, "build/layers"))
+    with pytest.raises(ApplyError, match="pip install failed") as caught:
+        make()
+    assert any("HASH" in line.upper() for line in caught.value.log)

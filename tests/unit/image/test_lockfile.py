@@ -43,6 +43,10 @@ def test_agreement(path):
     assert lock.agrees("bookworm/amd64", {"nginx": "1.22", "new": "1"})
     assert not lock.agrees("bookworm/amd64", {"nginx": "1.23"})
     assert lock.agrees("trixie/amd64", {"nginx": "9"})
+    assert lock.accepts("pip", "name", {"x": 1})
+    lock.record("pip", "name", {"packages": {"x": 1}})
+    assert lock.accepts("pip", "name", {"x": 1})
+    assert not lock.accepts("pip", "name", {"x": 2})
 
 
 def test_refresh_obeys_nothing_and_keeps_what_is_used(path):
@@ -52,6 +56,8 @@ def test_refresh_obeys_nothing_and_keeps_what_is_used(path):
     assert lock.get("archives", "https://host/x.tgz") is None
     assert not lock.agrees("bookworm/amd64", {"nginx": "1.22"})
     lock.record_versions("bookworm/amd64", {"nginx": "1.23"})
+    assert lock.agrees("bookworm/amd64", {"nginx": "1.23"}), "what this run has resolved holds for the whole run"
+    assert not lock.agrees("bookworm/amd64", {"nginx": "1.23", "libc6": "2.36"})
     lock.prune()
     lock.write()
     assert Lockfile.read(path).versions("bookworm/amd64") == {"nginx": "1.23"}
