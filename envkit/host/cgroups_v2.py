@@ -60,11 +60,11 @@ class CgroupsV2(Cgroups):
 
     @property
     def _slice(self) -> str:
-        return f"envkit-{self.home.tag}.slice"
+        return f"envkit-{self.tag}.slice"
 
     def path_for(self, environment: str, identity: str) -> str:
         if self._by_systemd:
-            return f"{self._slice}:envkit-{self.home.tag}:{identity}"
+            return f"{self._slice}:envkit-{self.tag}:{identity}"
         return f"{self.parent}/{environment}/{identity}"
 
     def directories(self, path: str) -> list[str]:
@@ -193,7 +193,7 @@ class CgroupsV2(Cgroups):
             os.makedirs(directory, exist_ok=True)
             write(directory, "cgroup.procs", pid)
             return
-        unit = f"envkit-{self.home.tag}-monitors.scope"
+        unit = f"envkit-{self.tag}-monitors.scope"
         directory = f"{self.root}/envkit.slice/{self._slice}/{unit}"
         if os.path.isdir(directory):
             write(directory, "cgroup.procs", pid)  # the scope was delegated to us

@@ -37,6 +37,8 @@ def spec_of(service: Mapping[str, Any], request: RunRequest, directory: str) -> 
         key: {name: value for name, value in (attachment or {}).items() if name not in _left_out(request)}
         for key, attachment in (service.get("networks") or {}).items()
     }
+    if request.use_aliases:
+        spec["use_aliases"] = True  # for `wiring`: a one-off answers to its own name alone otherwise
     spec["ports"] = list(service.get("ports") or ()) if request.service_ports else []
     spec["ports"] += [port for text in request.publish for port in _ports(text)]
     added = [_mount(text, directory) for text in request.volumes]

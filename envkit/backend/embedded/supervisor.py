@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from envkit.backend.embedded import events
 from envkit.backend.embedded import record as records
@@ -25,6 +25,9 @@ from envkit.errors import ConflictError
 from envkit.host.home import Home
 from envkit.host.inotify import CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ONLYDIR, Inotify, Notice
 from envkit.host.lock import Lock, is_locked
+
+if TYPE_CHECKING:
+    from envkit.backend.embedded.resolver import Resolver
 
 _EARLY_PROBES = 4  # at a time, of those that only look whether a service is up already
 _LINGER = 1.0  # seconds without an instance before it ends
@@ -92,6 +95,7 @@ class Supervisor:
         self._handlers: dict[int, Callable[[Notice], None]] = {}
         self._instances: dict[str, Supervised] = {}
         self._base_watch: int | None = None
+        self._resolver: Resolver | None = None
         self._boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         self._empty_since: float | None = None
 
@@ -141,10 +145,38 @@ class Supervisor:
     def run(self) -> None:
         """Supervise until no instance is left."""
         self.loop.watch(self._inotify.fileno(), self._notices)
+        self._watch_networks()
         self._scan()
         self.loop.run()
 
+    def _watch_networks(self) -> None:
+        """Serve names as soon as there is a network; from then on the resolver follows the networks by itself."""
+        directory = self.home.environment(self.environment)
+        watch = self._inotify.add(directory, MOVED_TO | ONLYDIR)
+
+        def changed(notice: Notice) -> None:
+            if notice.name == "network.json":
+                self._serve_names()
+
+        if watch is not None:
+            self._handlers[watch] = changed
+        if os.path.exists(f"{directory}/network.json"):
+            self._serve_names()
+
+    def _serve_names(self) -> None:
+        if self._resolver is not None:
+            return
+        from envkit.backend.embedded.resolver import Resolver
+
+        self._resolver = Resolver(self.home, self.environment)
+        self.loop.watch(self._resolver.fileno(), self._resolver.handle)
+        for gateway, reason in self._resolver.unserved.items():
+            self.complain(f"names are not served on {gateway}: {reason}")
+
     def close(self) -> None:
+        if self._resolver is not None:
+            self.loop.unwatch(self._resolver.fileno())
+            self._resolver.close()
         for instance in self._instances.values():
             instance.close()
         self._instances.clear()

@@ -188,6 +188,7 @@ def test_the_spec_of_a_one_off() -> None:
         {"type": "volume", "target": "/x"},
     ]  # fmt: skip
     assert made["networks"]["default"]["aliases"] == ["www"]
+    assert made["use_aliases"]
     for bad in ({"publish": ("x:y",)}, {"volumes": ("a:b:c:d",)}):
         with pytest.raises(UsageError):
             oneoff.spec_of(service, RunRequest("web", **bad), "/project")  # type: ignore[arg-type]
