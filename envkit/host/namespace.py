@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from glob import glob
 
 from envkit.errors import HostError, UnsupportedError
 from envkit.host import files, mounts, proc, syscalls
@@ -167,6 +166,8 @@ class Engine:
 
     def _monitor(self) -> int | None:
         """A living monitor (conmon) of this installation that is in the engine namespace."""
+        from glob import glob
+
         for path in glob(os.path.join(self.home.environments, "*", "instances", "*", "conmon.pid")):
             try:
                 with open(path, encoding="ascii") as file:

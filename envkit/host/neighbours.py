@@ -10,6 +10,7 @@ from __future__ import annotations
 from envkit.errors import HostError
 from envkit.host import process
 from envkit.host.home import Home
+from envkit.host.links import links
 from envkit.host.nft_read import has_chain
 from envkit.host.sysctl import read_sysctl
 
@@ -71,7 +72,7 @@ def ensure(home: Home) -> bool:
 
 
 def remove(home: Home) -> None:
-    """Take both rules away; absent is fine. For when the installation's last network goes."""
+    """Take both rules away; absent is fine."""
     for tool in _programs():
         if not _has_chain(tool):
             continue
@@ -84,6 +85,12 @@ def remove(home: Home) -> None:
 def has_docker_chain() -> bool:
     """Whether Docker's chain for others' rules exists."""
     return any(map(_has_chain, _programs()))
+
+
+def release(home: Home) -> None:
+    """Take both rules away unless a network or a build of the installation still needs them."""
+    if not any(link.name.startswith(prefix(home)) for link in links()):
+        remove(home)
 
 
 def is_missing(home: Home) -> bool:

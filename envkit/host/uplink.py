@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from envkit.errors import ConflictError
-from envkit.host import files, links, namespace, neighbours, nft, resolv_conf
+from envkit.host import files, links, namespace, neighbours, nft, nft_read, resolv_conf
 from envkit.host.home import Home
-from envkit.host.lock import Lock
+from envkit.host.lock import Lock, is_locked
 from envkit.host.netlink import Batch, Peer
 from envkit.host.sysctl import write_sysctl
 
+_PREFIX, _LOCK = "build-", ".lock"
 POOL = "10.223.255"  # /24 of 64 pairs
 
 
@@ -35,27 +36,62 @@ def uplink(home: Home) -> Iterator[Way]:
 
     Processes that still run in it lose their network. To be called inside the engine namespace. Raises HostError.
     """
+    sweep(home)
     identity = os.urandom(3).hex()
-    name = f"{neighbours.prefix(home)}b{identity}"  # 15 characters, the longest there may be
-    path = os.path.join(home.run, "netns", f"build-{identity}")
-    table = f"envkit-{home.tag}-build-{identity}"
+    path = os.path.join(home.run, "netns", _PREFIX + identity)
     files.make_directory(os.path.dirname(path), 0o700)
     mtu = next((link.mtu for link in links.links() if link.name == links.default_link()), 1500)
-    with ExitStack() as undo:
-        namespace.new_netns(path)
-        undo.callback(namespace.remove_netns, path)
-        with Lock(os.path.join(home.run, "uplink.lock")):
-            here, there = _free_pair()
-            undo.callback(_delete_link, name)
-            _connect(name, path, here, there, mtu)
-        servers = resolv_conf.read_resolv_conf()
-        outside = resolv_conf.upstream()
-        loopback = next(iter(servers.nameservers), "") if not outside.nameservers else ""
-        undo.callback(nft.delete_table, "ip", table)
-        nft.apply(_rules(table, name, here, there, loopback if "." in loopback else ""))
-        neighbours.ensure(home)
-        resolver = outside if outside.nameservers else outside._replace(nameservers=(here,) if loopback else ())
-        yield Way(path, resolver.text(), mtu)
+    with Lock(path + _LOCK, {"purpose": "a build's network"}):
+        try:
+            namespace.new_netns(path)
+            with Lock(os.path.join(home.run, "uplink.lock")):
+                here, there = _free_pair()
+                _connect(_link(home, identity), path, here, there, mtu)
+            servers = resolv_conf.read_resolv_conf()
+            outside = resolv_conf.upstream()
+            loopback = next(iter(servers.nameservers), "") if not outside.nameservers else ""
+            led = loopback if "." in loopback else ""
+            nft.apply(_rules(_table(home, identity), _link(home, identity), here, there, led))
+            neighbours.ensure(home)
+            resolver = outside if outside.nameservers else outside._replace(nameservers=(here,) if loopback else ())
+            yield Way(path, resolver.text(), mtu)
+        finally:
+            _remove(home, identity)
+
+
+def sweep(home: Home) -> list[str]:
+    """Remove what builds left that were killed; returns their identities."""
+    directory = os.path.join(home.run, "netns")
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        if name.startswith(_PREFIX) and name.endswith(_LOCK) and not is_locked(os.path.join(directory, name)):
+            found.append(name.removeprefix(_PREFIX).removesuffix(_LOCK))
+            _remove(home, found[-1])
+    return found
+
+
+def _link(home: Home, identity: str) -> str:
+    return f"{neighbours.prefix(home)}b{identity}"  # 15 characters, the longest there may be
+
+
+def _table(home: Home, identity: str) -> str:
+    return f"envkit-{home.tag}-build-{identity}"
+
+
+def _remove(home: Home, identity: str) -> None:
+    path = os.path.join(home.run, "netns", _PREFIX + identity)
+    if nft_read.has_table("ip", _table(home, identity)):
+        nft.delete_table("ip", _table(home, identity))
+    batch = Batch()
+    batch.delete_link(_link(home, identity))
+    batch.send()
+    namespace.remove_netns(path)
+    files.remove_tree(path + _LOCK)
+    neighbours.release(home)
 
 
 def _free_pair() -> tuple[str, str]:
@@ -85,12 +121,6 @@ def _connect(name: str, path: str, here: str, there: str, mtu: int) -> None:
         batch.add_address("eth0", f"{there}/30")
         batch.add_route("", gateway=here)
         batch.send()
-
-
-def _delete_link(name: str) -> None:
-    batch = Batch()
-    batch.delete_link(name)
-    batch.send()
 
 
 def _rules(table: str, name: str, here: str, there: str, loopback: str) -> str:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from envkit.backend.embedded.network_observe import rules_state
+from envkit.backend.embedded.network_observe import FAMILY, rules_state, table_name
 from envkit.backend.embedded.network_state import (
     External,
     Network,
@@ -18,11 +18,12 @@ from envkit.backend.embedded.network_state import (
     load,
     load_others,
     locked,
+    netns_path,
     reach,
     save,
 )
 from envkit.errors import NotFoundError, UnsupportedError
-from envkit.host import links, neighbours, sysctl
+from envkit.host import links, namespace, neighbours, nft, nft_read, sysctl, uplink
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
 from envkit.host.steps import step
@@ -196,9 +197,7 @@ def remove(home: Home, environment: str, keys: Iterable[str]) -> None:
         delete_links([network.bridge for network in gone])
         publish.load_table(home, state)
         save(home, state)
-        last = state.is_empty and not environments(home)
-    if last:
-        neighbours.remove(home)
+    neighbours.release(home)
 
 
 def delete_links(names: Iterable[str]) -> None:
@@ -210,3 +209,42 @@ def delete_links(names: Iterable[str]) -> None:
     if len(batch):
         batch.delete_group(group)
         batch.send()
+
+
+def sweep(home: Home) -> list[str]:
+    """Remove what no environment of the installation knows of any more: bridges, nft tables, network namespaces.
+
+    For `gc`, and harmless at any time. Returns what was removed, for people.
+    """
+    with locked(home):
+        states = [load(home, name) for name in environments(home)]
+        bridges = {item.bridge for state in states for item in state.networks.values()}
+        tables = {table_name(home, state.environment) for state in states}
+        members = {identity for state in states for identity in state.members}
+        mine = neighbours.prefix(home)
+        links_left = [link.name for link in links.links() if _is_stray(link, mine, bridges)]
+        delete_links(links_left)
+        tables_left = [
+            name
+            for name in nft_read.tables(FAMILY)
+            if name.startswith(f"envkit-{home.tag}-") and name not in tables
+        ]
+        for name in tables_left:
+            nft.delete_table(FAMILY, name)
+        directory = os.path.dirname(netns_path(home, "x"))
+        pins = os.listdir(directory) if os.path.isdir(directory) else []
+        pins_left = [name for name in pins if not name.startswith("build-") and name not in members]
+        for name in pins_left:
+            namespace.remove_netns(netns_path(home, name))
+    builds = uplink.sweep(home)
+    neighbours.release(home)
+    return [
+        *(f"link {name}" for name in links_left),
+        *(f"nft table {name}" for name in tables_left),
+        *(f"network namespace {name}" for name in pins_left),
+        *(f"build network {name}" for name in builds),
+    ]
+
+
+def _is_stray(link: links.Link, mine: str, bridges: set[str]) -> bool:
+    return link.kind == "bridge" and link.name.startswith(mine) and link.name not in bridges

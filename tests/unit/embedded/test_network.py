@@ -11,7 +11,7 @@ from envkit.backend.embedded import attach, network, network_state, ports, publi
 from envkit.backend.embedded.attach import Request
 from envkit.backend.embedded.network_observe import Observation, table_name
 from envkit.errors import ConflictError, NotFoundError, UnsupportedError
-from envkit.host import links, namespace, nft
+from envkit.host import links, namespace, neighbours, nft
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
 from envkit.host.sysctl import read_sysctl
@@ -312,6 +312,24 @@ def test_subnets_in_use_are_found_and_avoided(world):
     with pytest.raises(UnsupportedError, match="macvlan"):
         world.network("lan", driver="macvlan")
     assert network.problems({"name": "x", "driver_opts": {"odd": "1"}})[0][0] == "driver_opts.odd"
+
+
+def test_what_nobody_knows_of_is_swept(world):
+    made = world.network()
+    world.attach("web")
+    assert network.sweep(world.home) == []
+    subprocess.run(["iptables", "-N", "DOCKER-USER"], check=True)
+    world.network()
+    assert not neighbours.is_missing(world.home)
+    os.unlink(network_state.path_of(world.home, "shop"))
+    table = table_name(world.home, "shop")
+    assert network.sweep(world.home) == [
+        f"link {made.bridge}", f"nft table {table}", "network namespace 000000000001"]  # fmt: skip
+    assert neighbours.is_missing(world.home)
+    subprocess.run(["iptables", "-F"], check=True)
+    subprocess.run(["iptables", "-X"], check=True)
+    subprocess.run(["nft", "delete", "table", "ip", "filter"], check=True)
+    subprocess.run(["nft", "delete", "table", "ip6", "filter"], check=False, capture_output=True)
 
 
 def test_port_conflicts_name_their_holder(world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -136,6 +137,26 @@ def test_uplink_reaches_the_outside_and_leaves_nothing(host, tmp_path):
     assert os.listdir(home.run + "/netns") == []
 
 
+def test_a_killed_build_is_swept_by_the_next(host, tmp_path):
+    home = Home(str(tmp_path / "home"))
+    before = names()
+    code = f"""
+import os
+from envkit.host.home import Home
+from envkit.host.uplink import uplink
+with uplink(Home({home.root!r})) as way:
+    os.kill(os.getpid(), 9)
+"""
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert len(names() - before) == 1
+    with uplink(home):
+        assert len(names() - before) == 1
+    assert names() == before
+    assert subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True).stdout.strip() == b""
+    assert os.listdir(home.run + "/netns") == []
+
+
 def test_uplink_leads_to_a_resolver_on_the_hosts_loopback(host, tmp_path, monkeypatch):
     monkeypatch.setattr(resolv_conf, "HOST", "/nonexistent")
     conf = resolv_conf.ResolvConf(("127.0.0.53",), ("lan",), ("edns0",))
@@ -167,6 +188,8 @@ def test_neighbours(host, tmp_path):
     try:
         with uplink(home) as way:
             assert host.ask(way.namespace, OUTSIDE, 80) == HOST
+            neighbours.release(home)
+            assert not neighbours.is_missing(home)
             neighbours.remove(home)
             assert host.ask(way.namespace, OUTSIDE, 80, timeout=0.3) == "timeout"
     finally:
