@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from envkit.address import Address
 from envkit.backend.base import Materials, RunRequest
-from envkit.backend.embedded import events, instance, oneoff, resolve, salvage, teardown, volumes
+from envkit.backend.embedded import events, instance, oneoff, resolve, volumes
 from envkit.backend.embedded import record as records
+from envkit.backend.embedded.discard import MARK, discard, remove_volumes, volume_prefix
 from envkit.backend.embedded.record import Record
-from envkit.backend.embedded.revive import locked_if_there
 from envkit.backend.embedded.services import Job
 from envkit.backend.embedded.session import EmbeddedSession, opened
 from envkit.backend.embedded.stdio import Attachment
@@ -26,14 +26,9 @@ from envkit.backend.ownership import oneoff_name
 from envkit.digest import fingerprint
 from envkit.errors import ConflictError, NotFoundError
 from envkit.events import Emit
-from envkit.host import mounts
 from envkit.host.home import Home
-from envkit.host.lock import Lock
-from envkit.host.namespace import Engine
 from envkit.plan.model import Action, Change
 from envkit.spec.environment import Environment, Resource
-
-MARK = "remove-when-ended"  # a file of the record directory: whoever sees its end (the supervisor) removes it
 
 
 def run(home: Home, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:
@@ -90,7 +85,7 @@ def _ready(session: EmbeddedSession, resource: Resource, request: RunRequest) ->
     job = Job(Change(address, Action.CREATE, resource=changed), record=record, fresh=True, picture=picture)
     session.services.make_ready([job], lambda _: None)
     if job.error is not None:
-        _remove_volumes(home, identity, environment.name)
+        remove_volumes(home, identity, environment.name)
         raise job.error
     return record
 
@@ -121,10 +116,6 @@ def _interrupter(record: Record) -> Callable[[int], None]:
 # -- anonymous volumes are its own, not those of the service's instances
 
 
-def _volume_prefix(environment: str, identity: str) -> str:
-    return f"{environment}_run-{identity}-"
-
-
 def _with_volumes(
     home: Home, environment: str, spec: Mapping[str, Any], image: Mapping[str, Any], identity: str
 ) -> list[dict[str, Any]]:
@@ -135,53 +126,7 @@ def _with_volumes(
              if target.rstrip("/") not in covered]  # fmt: skip
     for number, row in enumerate(rows):
         if row["type"] == "volume" and not row.get("source"):
-            name = f"{_volume_prefix(environment, identity)}{number}"
+            name = f"{volume_prefix(environment, identity)}{number}"
             volumes.ensure(home, volumes.Volume(name, environment, owner=f"run {identity}", spec={"name": name}))
             row["volume_name"] = name
     return rows
-
-
-def _remove_volumes(home: Home, identity: str, environment: str) -> None:
-    prefix = _volume_prefix(environment, identity)
-    for volume in volumes.load_all(home, environment):
-        if volume.name.startswith(prefix):
-            volumes.remove(home, volume.name)
-
-
-# -- the end
-
-
-def discard(home: Home, directory: str) -> None:
-    """End and remove a one-off with its anonymous volumes; fine when it is gone. When it was the last thing of its
-    environment, that goes too."""
-    record = records.load(home, directory)
-    if record is None or not record.oneoff:
-        return
-    name = record.environment
-    engine = Engine(home)
-    engine.enter()
-    with Lock(os.path.join(home.environment(name), "lock"), {"command": "run", "environment": name}):
-        with locked_if_there(directory):
-            if (record := records.load(home, directory)) is not None:
-                _discard_locked(home, record)
-        if salvage.is_empty(home, name):
-            salvage.remove_environment(home, name, {row.target for row in mounts.mount_table()})
-            salvage.release_engine(home, engine)
-
-
-def discard_all(home: Home, environment: str, mounted: set[str] | None = None) -> None:
-    """End and remove all one-offs of an environment. The environment's lock is held by the caller."""
-    rows = [record for record in records.load_all(home, environment) if record.oneoff]
-    _remove(home, rows, mounted)
-
-
-def _discard_locked(home: Home, record: Record) -> None:
-    _remove(home, [record], None)
-
-
-def _remove(home: Home, rows: Iterable[Record], mounted: set[str] | None) -> None:
-    found = list(rows)
-    instance.kill_all(found)
-    teardown.remove(home, found, mounted)
-    for record in found:
-        _remove_volumes(home, record.id, record.environment)

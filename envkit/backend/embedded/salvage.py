@@ -116,6 +116,15 @@ def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
         os.rmdir(home.environment(environment))
 
 
+def has_only_oneoffs(home: Home, environment: str) -> bool:
+    """Whether nothing but one-off containers is left: no service, no network."""
+    from envkit.backend.embedded import wiring
+
+    return all(record.oneoff for record in records.load_all(home, environment)) and not wiring.has_networks(
+        home, environment
+    )
+
+
 def is_half_removed(home: Home, environment: str) -> bool:
     """Whether a `down` was cut off after its last instance: the directory of instances is there, and empty."""
     return os.path.isdir(home.instances(environment)) and is_empty(home, environment)

@@ -61,7 +61,10 @@ class EmbeddedSession:
         groups: dict[str, list[Change]] = {}
         for change in changes:
             groups.setdefault(change.address.kind, []).append(change)
-        self._deleted = self._deleted or any(change.action is Action.DELETE for change in changes)
+        deleted = [change.address for change in changes if change.action is Action.DELETE]
+        self._deleted = self._deleted or bool(deleted)
+        if gone := {address.name for address in deleted if address.kind == "network"}:
+            self._discard_oneoffs(gone)
         for kind in ("volume", "secret", "config"):
             for change in groups.get(kind, ()):
                 self._one(change, report)
@@ -165,6 +168,13 @@ class EmbeddedSession:
 
     # -- the end
 
+    def _discard_oneoffs(self, networks: set[str] | None) -> None:
+        """One-offs go with their networks, and with the last service."""
+        from envkit.backend.embedded.discard import discard_all
+
+        if any(record.oneoff for record in records.load_all(self.home, self.environment.name)):
+            discard_all(self.home, self.environment.name, self.mounted, networks=networks)
+
     def _supervise(self) -> None:
         from envkit.backend.embedded import supervisor
 
@@ -173,6 +183,8 @@ class EmbeddedSession:
     def close(self) -> None:
         """Start the supervisor, drop what nothing needs, and leave no trace of an environment that is no more."""
         name = self.environment.name
+        if self._deleted and salvage.has_only_oneoffs(self.home, name):
+            self._discard_oneoffs(None)
         if salvage.is_empty(self.home, name) and (self._deleted or salvage.is_half_removed(self.home, name)):
             salvage.remove_environment(self.home, name, self.mounted)
             salvage.release_engine(self.home, self.engine)

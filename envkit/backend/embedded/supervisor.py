@@ -255,7 +255,7 @@ def main() -> NoReturn:
 
         sys.exit(revive(Home(root), what))
     if verb == "discard":
-        from envkit.backend.embedded.run import discard
+        from envkit.backend.embedded.discard import discard
 
         discard(Home(root), what)
         sys.exit(0)

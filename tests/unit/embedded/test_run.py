@@ -15,7 +15,7 @@ from handmade import wait_for
 from envkit.backend.base import RunRequest
 from envkit.backend.embedded import instance, oneoff, supervisor, volumes
 from envkit.backend.embedded import record as records
-from envkit.backend.embedded.run import discard_all
+from envkit.backend.embedded.discard import discard_all
 from envkit.errors import EnvkitError, NotFoundError, UsageError
 from envkit.events import ignore
 from envkit.host import proc
@@ -160,6 +160,38 @@ def test_interrupts_and_a_terminal(tmp_path: Path) -> None:
         os.close(master)
         (record,) = records.load_all(stage.home, stage.name)
         assert instance.status(record).is_alive
+
+
+@root
+@isolated
+def test_it_goes_with_the_environment(tmp_path: Path) -> None:
+    networks = {"default": {}}
+    with staged(tmp_path) as (stage, _):
+        spec = {"networks": {"default": {}}, "command": ["/bin/sleep", "100"]}
+        environment = stage.environment({"job": spec}, networks=networks)
+        assert not stage.apply(environment).errors
+        assert run(stage, environment, "sleep", "100", detach=True, remove=False) == 0
+        (made,) = [item for item in records.load_all(stage.home, stage.name) if item.oneoff]
+        pid = instance.status(made).pid
+        assert not stage.apply(environment).errors
+        assert proc.is_alive(pid)
+        assert not stage.down(environment).errors
+        assert not proc.is_alive(pid)
+        assert records.load_all(stage.home, stage.name) == []
+        assert not supervisor.is_running(stage.home, stage.name)
+
+
+@root
+@isolated
+def test_names_are_served(tmp_path: Path) -> None:
+    with staged(tmp_path) as (stage, _):
+        web = {"networks": {"default": {"aliases": ["www"]}}, "command": ["/bin/sleep", "100"]}
+        environment = stage.environment({"job": web, "web": web}, networks={"default": {}})
+        assert not stage.apply(environment).errors
+        gateway = output(stage, environment, "sh", "-c", "ip route | grep default").split()[2].decode()
+        wait_for(lambda: b"Address" in output(stage, environment, "nslookup", "www", gateway).partition(b"Name")[2],
+                 "an answer from the supervisor")  # fmt: skip
+        stage.down(environment)
 
 
 def test_the_spec_of_a_one_off() -> None:
