@@ -19,7 +19,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a file; line and column count from 1, `width` characters are underlined (0: to the end of the word)."""
+    """A place in a file; line and column count from 1, `width` characters are underlined (0: up to the word's end)."""
 
     file: str
     line: int

@@ -36,6 +36,12 @@ def template_names() -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir())
 
 
+def template_summary(name: str) -> str:
+    """The one line that says what a template is: the content of its template.txt."""
+    with open(os.path.join(template_dir(name), "template.txt"), encoding="utf-8") as file:
+        return file.read().strip()
+
+
 def template_dir(name: str) -> str:
     """The directory of a template. Raises FileNotFoundError when there is none of this name."""
     path = os.path.join(data_directory("templates"), name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from envkit.errors import EnvkitError, UsageError
 
 if TYPE_CHECKING:
+    from envkit.backend.base import Materials
     from envkit.cli.context import Context
     from envkit.plan.model import Plan
     from envkit.spec.environment import Environment
@@ -111,14 +112,10 @@ def add_down(parser: argparse.ArgumentParser) -> None:
 def down(context: Context) -> int:
     from envkit.config.materials import NoMaterials
     from envkit.plan.destroy import make_destroy_plan
-    from envkit.spec.environment import Environment
     from envkit.views.plan import render_plan
 
     options, terminal = context.options, context.terminal
-    if options.project_name:
-        environment = Environment(options.project_name, context.cwd, (), False, {})
-    else:
-        environment = context.load().environment
+    environment = context.identify()
     observed = context.backend.observe(environment)
     made = make_destroy_plan(observed, volumes=options.volumes, timeout=options.timeout)
     if made.is_empty:
@@ -136,7 +133,7 @@ def down(context: Context) -> int:
     return _carry_out(context, made, environment, NoMaterials())
 
 
-def _carry_out(context: Context, made: Plan, environment: Environment, materials: object) -> int:
+def _carry_out(context: Context, made: Plan, environment: Environment, materials: Materials) -> int:
     """Run the plan with its progress; the exit code."""
     import time
 
@@ -158,7 +155,8 @@ def _carry_out(context: Context, made: Plan, environment: Environment, materials
 
 
 def _apply_saved(context: Context, path: str) -> int:
-    from envkit.plan.saved import check_saved, read_saved
+    from envkit.plan.saved import check_saved
+    from envkit.reconcile.saved import read_saved
 
     loaded = context.load(write_cache=True)
     saved = read_saved(path)
@@ -171,7 +169,7 @@ def _apply_saved(context: Context, path: str) -> int:
 
 
 def _save(made: Plan, path: str) -> None:
-    from envkit.plan.saved import write_saved
+    from envkit.reconcile.saved import write_saved
 
     write_saved(made, path)
 

@@ -66,6 +66,20 @@ class Context:
         self.show_warnings(loaded.environment)
         return loaded
 
+    def identify(self) -> Environment:
+        """The Environment for commands that only look or take away: a secret or a source that is missing is no error,
+        and -p alone is enough where there are no files. Raises InputError for files that cannot be read."""
+        from envkit.config.environment import load_environment
+        from envkit.spec.environment import Environment
+
+        options = self.options
+        if options.project_name and not options.file:
+            return Environment(options.project_name, self.cwd, (), False, {})
+        try:
+            return load_environment(self.load_options(), self.home).environment
+        except InputError:
+            return load_environment(self.load_options(), self.home, tolerant=True).environment
+
     def show_warnings(self, environment: Environment) -> None:
         """The environment's warnings, once per command."""
         if environment.warnings and not self.json:
@@ -75,8 +89,8 @@ class Context:
                 self.terminal.err(render_diagnostic(item, self.terminal.err_style, base=self.cwd))
 
     def environment_name(self) -> str:
-        """The environment's name: from -p alone where given, so that commands work where the files are broken."""
-        return self.options.project_name or self.load().environment.name
+        """The environment's name, by the files or by -p."""
+        return self.identify().name
 
     def emit(self) -> Emit:
         """The view of events that the flags ask for."""

@@ -22,11 +22,11 @@ def add_init(parser: argparse.ArgumentParser) -> None:
 
 
 def init(context: Context) -> int:
-    from envkit.resources import template_names
+    from envkit.resources import template_names, template_summary
     from envkit.views.table import render_table
 
     options, terminal = context.options, context.terminal
-    known = template_names()
+    known = {name: template_summary(name) for name in template_names()}
     if options.list:
         if context.json:
             context.print_json([{"name": name, "description": text} for name, text in known.items()])

@@ -50,7 +50,7 @@ def unpack(stream: Iterator[bytes], destination: str) -> None:
     if not os.path.isdir(into):
         raise NotFoundError("no such directory", into)
     try:
-        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:  # type: ignore[arg-type]
+        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:
             for member in archive:
                 if rename is not None:
                     _, slash, rest = member.name.partition("/")
@@ -87,7 +87,7 @@ def _write(spool: IO[bytes], source: str, top: str) -> None:
 def _is_directory(backend: Backend, environment: str, address: Address, path: str) -> bool:
     stream = backend.copy_from(environment, address, path)
     try:
-        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:  # type: ignore[arg-type]
+        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:
             first = archive.next()
             return first is not None and first.isdir()
     except (EnvkitError, tarfile.TarError):

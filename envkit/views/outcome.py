@@ -31,7 +31,10 @@ def render_outcome(outcome: Outcome, seconds: float, style: Style, *, base: str 
 def outcome_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
     """The last line of the JSON stream."""
     return {
-        "type": "outcome", "done": [str(item) for item in outcome.done],
-        "failed": [str(item) for item in outcome.failed], "skipped": [str(item) for item in outcome.skipped], "seconds": round(seconds, 3),
+        "type": "outcome",
+        "done": [str(item) for item in outcome.done],
+        "failed": [str(item) for item in outcome.failed],
+        "skipped": [str(item) for item in outcome.skipped],
+        "seconds": round(seconds, 3),
         "errors": [error_json(error) for error in outcome.errors],
-    }  # fmt: skip
+    }

@@ -26,19 +26,31 @@ _SLOW = 0.4
 class LineProgress:
     """Lines on stderr: what is done with how long it took, and what is being waited for.
 
-    Quick work shows only its completion; what takes longer than a moment is announced when it starts.
+    Quick work shows only its completion. What programs print while they build is one moving line on an interactive
+    terminal and nothing elsewhere (a failure brings its last lines).
     """
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self._started: dict[str, float] = {}
-        self._announced: set[str] = set()
+        self._moving = False
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if line := self._line(event):
+            if "output" in event.data:
+                self._move(f"  … {event.address} {event.data['output']}")
+            elif line := self._line(event):
+                self._move("")
                 self._terminal.err(line)
+
+    def _move(self, text: str) -> None:
+        """Show text in the moving line; "" takes it away."""
+        if not self._terminal.interactive or not (text or self._moving):
+            return
+        self._moving = bool(text)
+        self._terminal.stderr.write("\r\x1b[2K" + self._terminal.err_style(text[: self._terminal.width - 1], "dim"))
+        self._terminal.stderr.flush()
 
     def _line(self, event: Event) -> str:
         style, now = self._terminal.err_style, time.monotonic()
@@ -49,7 +61,6 @@ class LineProgress:
                 return ""
             case EventKind.DONE:
                 took = now - self._started.pop(event.address, now)
-                self._announced.discard(event.address)
                 text = f"{_DONE.get(event.action, event.action)}{': ' + event.message if event.message else ''}"
                 return f"  {style('✓', 'green')} {name} {text}{style(f'  {took:.1f}s', 'dim') if took >= _SLOW else ''}"
             case EventKind.FAILED:
@@ -59,9 +70,7 @@ class LineProgress:
             case EventKind.WAITING:
                 return f"  {style('…', 'cyan')} {name} {event.message}"
             case EventKind.PROGRESS:
-                doing = "" if event.address in self._announced else _DOING.get(event.action, "")
-                self._announced.add(event.address)
-                return f"  {style('…', 'cyan')} {name} {event.message or doing}"
+                return f"  {style('…', 'cyan')} {name} {event.message or _DOING.get(event.action, '')}"
             case EventKind.WARNING:
                 prefix = f"{event.address}: " if event.address else ""
                 return f"{style('warning', 'bold', 'yellow')}: {prefix}{event.message}"
