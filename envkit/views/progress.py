@@ -38,7 +38,7 @@ class LineProgress:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            if "output" in event.data:
+            if event.data.get("output"):
                 self._move(f"  … {event.address} {event.data['output']}")
             elif line := self._line(event):
                 self._move("")
