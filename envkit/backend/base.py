@@ -71,7 +71,7 @@ class Session(Protocol):
         ...
 
     def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
-        """Return when every replica of the service meets the condition.
+        """Return when every replica of the service meets the condition (an address with an index: that one alone).
 
         Raises ApplyError naming the address, with its last log lines, when it no longer can; returns early (without
         error) when cancelled is set.

@@ -13,16 +13,16 @@ from envkit.spec.environment import Dependency
 def targets(changes: Sequence[Change]) -> Callable[[Change, Dependency], list[Address]]:
     """(change, one of its requirements) -> the addresses of the changes that fulfil it.
 
-    A requirement means every replica that stays (`service.db`), unless it names a change that is a deletion, or another
-    replica of the change's own service: then it means that one.
+    A requirement means every replica (`service.db`), those that scaling down takes away included, since whoever waits
+    for a service looks at all that there are. One that names a deletion, or another replica of the change's own
+    service, means that one alone.
     """
-    staying: dict[tuple[str, str], list[Address]] = defaultdict(list)
+    replicas: dict[tuple[str, str], list[Address]] = defaultdict(list)
     deleted: set[Address] = set()
     for change in changes:
         if change.action is Action.DELETE:
             deleted.add(change.address)
-        else:
-            staying[change.address.kind, change.address.name].append(change.address)
+        replicas[change.address.kind, change.address.name].append(change.address)
 
     def find(change: Change, dependency: Dependency) -> list[Address]:
         address = dependency.address
@@ -30,7 +30,7 @@ def targets(changes: Sequence[Change]) -> Callable[[Change, Dependency], list[Ad
             return [address]
         if (address.kind, address.name) == (change.address.kind, change.address.name):
             return [address] if address != change.address else []
-        return staying.get((address.kind, address.name), [])
+        return replicas.get((address.kind, address.name), [])
 
     return find
 

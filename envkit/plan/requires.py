@@ -38,9 +38,10 @@ def require_removals(drafts: Sequence[Draft]) -> None:
     deleted = {draft.address: draft for draft in drafts if draft.action is Action.DELETE}
     if not deleted:
         return
+    staying = {draft.address.replica(1) for draft in drafts if draft.action is not Action.DELETE}
     instances: dict[str, list[Draft]] = defaultdict(list)
     for draft in deleted.values():
-        if draft.address.kind == "service":
+        if draft.address.kind == "service" and draft.address.replica(1) not in staying:
             instances[draft.address.name].append(draft)
     for draft in drafts:
         if draft.address.kind != "service" or draft.observed is None or draft.action is Action.NOOP:
@@ -78,8 +79,11 @@ def _leans_on(draft: Draft) -> set[str]:
 
 
 def _pace(rollout: list[Draft]) -> None:
-    """`update.parallelism`: each replica waits for the one that many places ahead to be up."""
-    rollout.sort(key=lambda draft: draft.address)
+    """`update.parallelism`: each replica waits for the one that many places ahead to be up; the highest goes first.
+
+    So none waits for replica 1 alone, whose address means the whole service to a wait.
+    """
+    rollout.sort(key=lambda draft: draft.address, reverse=True)
     for position, draft in enumerate(rollout):
         spec: Mapping[str, Any] = draft.resource.spec if draft.resource else {}
         ahead = position - int(spec["update"]["parallelism"])
@@ -101,16 +105,19 @@ def _hand_over(drafts: Sequence[Draft]) -> None:
                     givers[claim] = draft
     if not givers:
         return
-    before = {draft.address: [item.address for item in draft.requires] for draft in drafts if draft.requires}
+    before: dict[Address, list[Address]] = defaultdict(list)  # by service: a requirement may mean all its replicas
+    for draft in drafts:
+        before[draft.address.replica(1)] += [item.address.replica(1) for item in draft.requires]
     for draft in drafts:
         if draft.address.kind != "service" or draft.resource is None or draft.action in (Action.NOOP, Action.DELETE):
             continue
         for claim in _claims(draft.resource.spec):
             giver = givers.get(claim)
-            if giver is None or giver is draft or reaches(giver.address, draft.address, before):
+            taker = draft.address.replica(1)
+            if giver is None or giver is draft or reaches(giver.address.replica(1), taker, before):
                 continue
             draft.requires.append(Dependency(giver.address))
-            before.setdefault(draft.address, []).append(giver.address)
+            before[taker].append(giver.address.replica(1))
 
 
 def _claims(spec: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -13,8 +13,8 @@ from envkit.events import Emit, Event, EventKind, ignore
 from envkit.host.files import remove_tree
 from envkit.host.home import Home
 from envkit.observed.state import ObservedState
-from envkit.plan.drift import KNOWN_AFTER_BUILD
 from envkit.plan.destroy import make_destroy_plan
+from envkit.plan.drift import KNOWN_AFTER_BUILD
 from envkit.plan.model import Action, Change, Plan
 from envkit.plan.planner import basis_of, make_plan
 from envkit.plan.saved import desired_digest
@@ -42,6 +42,8 @@ def apply_plan(
     if any(item.is_error for item in plan.diagnostics):
         raise InputError(plan.diagnostics)
     if plan.is_empty:
+        if plan.destroy:
+            _forget(home, environment.name)
         return Outcome()
     with backend.session(
         environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout

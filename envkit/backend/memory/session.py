@@ -57,7 +57,7 @@ class MemorySession:
             with self._guard:
                 things = [
                     (where, thing) for where, thing in self._world.things.get(self._environment, {}).items()
-                    if (where.kind, where.name) == (address.kind, address.name)
+                    if (where.kind, where.name) == (address.kind, address.name) and address.index in (1, where.index)
                 ]  # fmt: skip
                 if things and all(self._meets(where, thing, condition) for where, thing in things):
                     return
