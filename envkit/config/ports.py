@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -47,6 +46,8 @@ def parse_port(text: str) -> list[dict[str, Any]]:
 
 def is_address(text: str) -> bool:
     """Whether text is an IPv4 or IPv6 address."""
+    import ipaddress
+
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -51,7 +51,7 @@ class Origin:
         return Position(self.file, line, column, width)
 
     def over(self, value: Any, origin: Origin | None) -> Origin:
-        """This origin, remembering that it replaced value, written at origin, after what it is known to have replaced."""
+        """This origin, remembering that it replaced value (written at origin) after what it already replaced."""
         if origin is None or origin is self:
             return self
         below = self.shadowed
