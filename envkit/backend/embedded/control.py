@@ -42,6 +42,20 @@ def control(
         engine.enter()
     failures: dict[str, EnvkitError] = {}
 
+    def finished(record: Record) -> None:
+        failure = failures.get(record.id)
+        kind = EventKind.FAILED if failure else EventKind.DONE
+        emit(Event(kind, str(record.address), verb, failure.summary if failure else ""))
+        if failure is None:
+            events.record(home.environment(environment), str(record.address), verb, signal)
+
+    def attempt(record: Record) -> None:
+        try:
+            _ONE_BY_ONE[verb](record, signal)
+        except EnvkitError as error:
+            failures[record.id] = error
+        finished(record)
+
     for record in rows:
         emit(Event(EventKind.STARTED, str(record.address), verb))
     if verb in ("stop", "restart"):
@@ -49,23 +63,13 @@ def control(
             _stop(rows, timeout, signal)
         except EnvkitError as error:
             failures = {record.id: error for record in rows}
-
-    def attempt(record: Record) -> None:
-        try:
-            _ONE_BY_ONE[verb](record, signal)
-        except EnvkitError as error:
-            failures[record.id] = error
-
-    if verb in _ONE_BY_ONE:
-        parallel.each([row for row in rows if row.id not in failures], attempt, _WIDTH)
+    if verb in _ONE_BY_ONE and not failures:
+        parallel.each(rows, attempt, _WIDTH)
+    else:
+        for record in rows:
+            finished(record)
     if verb in ("start", "restart"):
         supervisor.ensure_running(home, environment)
-    for record in rows:
-        failure = failures.get(record.id)
-        kind = EventKind.FAILED if failure else EventKind.DONE
-        emit(Event(kind, str(record.address), verb, failure.summary if failure else ""))
-        if failure is None:
-            events.record(home.environment(environment), str(record.address), verb, signal)
     for record in rows:
         if record.id in failures:
             raise _named(record, failures[record.id])
@@ -89,7 +93,7 @@ def _want(record: Record, desired: str) -> Record | None:
     now = records.load(record.home, record.directory)
     if now is not None and now.desired != desired:
         now.desired = desired
-        now.save()
+        now.save(durable=False)  # a power cut ends the instance as well
     return now
 
 
