@@ -36,7 +36,8 @@ def image(store: Store) -> str:
         store.add_layer(
             layer(
                 directory("keep"), Entry("keep/a", size=10), Entry("keep/b", size=100), directory("gone"),
-                Entry("gone/x", size=1000), Entry("gone/y", size=1), directory("opaque"), Entry("opaque/o", size=10_000),
+                Entry("gone/x", size=1000), Entry("gone/y", size=1), directory("opaque"),
+                Entry("opaque/o", size=10_000),
                 Entry("l1", size=500), Entry("l2", HARDLINK, linkname="l1"), Entry("link", SYMLINK, linkname="a"),
             ),
             created_by="one", origin="envkit.yaml:3:9",
