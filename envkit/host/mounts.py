@@ -23,7 +23,7 @@ PROPAGATION = {
     "unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20,
 }  # fmt: skip
 _MNT_DETACH = 2
-_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
+CLONE_TREE = 1 | os.O_CLOEXEC  # flags of open_tree: a copy that can be attached elsewhere
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -54,7 +54,7 @@ def bind(
     step("mount.bind")
     try:
         flags = syscalls.AT_RECURSIVE if recursive else 0
-        tree = syscalls.open_tree(syscalls.AT_FDCWD, src, _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | flags)
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, src, CLONE_TREE | flags)
         try:
             wanted = MS_RDONLY * read_only | MS_NOSUID * nosuid | MS_NODEV * nodev | MS_NOEXEC * noexec
             syscalls.mount_setattr(

@@ -54,13 +54,24 @@ class Engine:
                 "the embedded backend needs root", "its rootless form is not available yet", "run envkit with sudo"
             )
         here, directory = _working_directory()
-        self._outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        self._outside_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            self._begin_outside()
             if not self._join(self.pin):
                 self._restore()
         finally:
             _return_to(here, directory)
+
+    def _begin_outside(self) -> None:
+        """Remember the way out; go back out first where this process is in a namespace that has been released."""
+        if self._outside < 0:
+            self._outside = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            self._outside_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return
+        try:
+            syscalls.setns(self._outside, syscalls.CLONE_NEWNS)
+        except OSError as error:
+            detail = f"it was released, and this process cannot leave it: {error.strerror}"
+            raise HostError("the engine namespace cannot be entered again", detail) from error
 
     def release(self) -> bool:
         """Drop the pin: when the last process inside ends, every mount of the installation is gone.
@@ -76,16 +87,30 @@ class Engine:
         return True
 
     def same_outside(self, path: str) -> bool:
-        """Whether an absolute host path leads to the same file in here as outside.
+        """Make an absolute host path lead to the same file in here as outside, and say whether it does.
 
-        False for what was mounted on the host later, where the host's mounts do not propagate (/ not shared): a bind of
-        it would show the directory beneath. Always True when this process did not enter by itself.
+        It may not do so at first for what was mounted on the host later, where the host's mounts do not propagate (/
+        not shared): a bind would show the directory beneath. Then that mount is copied in; it stays until the
+        namespace ends. Always True when this process did not enter by itself.
         """
-        if self._outside_root < 0:
+        if self._outside_root < 0 or self._is_same(path):
             return True
+        try:
+            _in_child_with_mount(lambda: self._outside_mount(os.path.realpath(path)))
+        except (HostError, OSError):
+            return False
+        return self._is_same(path)
+
+    def _is_same(self, path: str) -> bool:
         real = os.path.realpath(path)
-        inner, outer = _identity(real, None), _identity(real.lstrip("/") or ".", self._outside_root)
-        return inner == outer
+        return _identity(real, None) == _identity(real.lstrip("/") or ".", self._outside_root)
+
+    def _outside_mount(self, path: str) -> tuple[str, int]:
+        """(mount point, descriptor of a copy of its tree) of the host's mount that path is in. In a child."""
+        syscalls.setns(self._outside, syscalls.CLONE_NEWNS)
+        targets = (entry.target for entry in mounts.mount_table())
+        target = max((item for item in targets if os.path.commonpath((item, path)) == item), key=len)
+        return target, syscalls.open_tree(syscalls.AT_FDCWD, target, mounts.CLONE_TREE | syscalls.AT_RECURSIVE)
 
     def _join(self, path: str) -> bool:
         """Enter the namespace of an nsfs file; False when path is no such file."""
@@ -137,11 +162,32 @@ class Engine:
                 raise HostError("the engine namespace cannot be pinned", f"{self.pin}: {error.strerror}") from error
 
     def _create(self) -> None:
+        """Make the namespace and pin it, on whichever CPU that works.
+
+        A namespace can only be pinned in one with a smaller id, and kernels of 2025 deal ids out to CPUs in batches: a
+        newer one may have the smaller id when this process is itself in a namespace that was made on another CPU.
+        """
+        refused: HostError | None = None
+        for cpu in (None, *sorted(os.sched_getaffinity(0))):
+            try:
+                self._create_on(cpu)
+            except HostError as error:
+                if not isinstance(error.__cause__, OSError) or error.__cause__.errno != 22:
+                    raise
+                refused = error
+            else:
+                return
+        assert refused is not None
+        raise refused
+
+    def _create_on(self, cpu: int | None) -> None:
         """A child unshares and waits; this process, outside, pins the child's namespace (inside it is EINVAL)."""
         ready, told = os.pipe()
         hold, go = os.pipe()
         child = os.fork()
         if child == 0:
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
             _child_of_creation(ready, told, hold, go, self.directory, self._mark)
         os.close(told)
         os.close(hold)
@@ -222,6 +268,30 @@ def _in_child(action: Callable[[], None]) -> None:
     os.waitpid(child, 0)
     if message:
         raise HostError("the engine namespace cannot be released", message)
+
+
+def _in_child_with_mount(find: Callable[[], tuple[str, int]]) -> None:
+    """Attach here what a forked child finds in the host's namespace: (mount point, mount). Raises HostError."""
+    import socket
+
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            target, mount = find()
+            socket.send_fds(theirs, [os.fsencode(target)], [mount])
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        name, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
+    os.waitpid(child, 0)
+    if not descriptors:
+        raise HostError("a mount of the host cannot be brought into the engine namespace")
+    try:
+        syscalls.move_mount(descriptors[0], os.fsdecode(name))
+    finally:
+        os.close(descriptors[0])
 
 
 def _creation_lock(home: Home) -> Lock:

@@ -132,18 +132,21 @@ def test_many_at_once_agree(home):
     assert len({racer.communicate(timeout=30)[0] for racer in racers}) == 1
 
 
-def test_same_outside_tells_host_mounts_that_do_not_arrive(home, tmp_path):
+def test_host_mounts_that_came_later_are_brought_in(home, tmp_path):
     late = tmp_path / "late"
     late.mkdir()
-    (tmp_path / "there").mkdir()
     run(home, "engine.enter()")
     mounts.tmpfs(str(late), ("size=1m",))
+    (late / "sub").mkdir()
+    (late / "sub" / "file").write_text("x")
     try:
-        root = [entry for entry in mounts.mount_table() if entry.target == "/"]
-        shared = any("shared:" in word for word in root[-1].propagation)
-        there = str(tmp_path / "there")
-        out = run(home, f"engine.enter(); print(*map(engine.same_outside, ({str(late)!r}, {there!r})))")
-        assert out.split() == [str(shared), "True"]
+        out = run(home, f"""
+            engine.enter()
+            path = {str(late / "sub")!r}
+            print(engine.same_outside({str(tmp_path)!r}), engine.same_outside("/nowhere"), engine.same_outside(path))
+            print(os.listdir(path), engine.same_outside(path))
+        """)
+        assert out.split() == ["True", "True", "True", "['file']", "True"]
     finally:
         mounts.unmount(str(late))
 
