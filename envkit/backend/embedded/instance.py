@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from envkit.backend.embedded import conmon
 from envkit.backend.embedded.record import Record, slurp
 from envkit.backend.embedded.runtime import Init, runtime_of
 from envkit.errors import ApplyError, EnvkitError, HostError
@@ -62,6 +61,8 @@ def create(record: Record) -> int:
     What an earlier life left is removed (an incomplete record has had none). Raises ApplyError naming the instance;
     nothing is left of the attempt then.
     """
+    from envkit.backend.embedded import conmon
+
     if record.complete:
         forget(record)
     step("instance.create")

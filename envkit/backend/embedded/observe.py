@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envkit.address import Address
-from envkit.backend.embedded import instance, resources, rootfs, volumes, wiring
+from envkit.backend.embedded import instance, resources, volumes, wiring
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.record import Record
 from envkit.host.cgroups import Cgroups
@@ -81,8 +81,17 @@ def _attributes(record: Record, status: instance.Status, attempts: Mapping[str, 
     if record.healthcheck:
         result["health"] = health_of(record, status).value
     if not record.shared_root:
-        result["root_changed"] = rootfs.changed(record.directory)
+        result["root_changed"] = _has_written(record)
     return result
+
+
+def _has_written(record: Record) -> bool:
+    """Whether the instance has written into its own layer."""
+    try:
+        with os.scandir(record.path("upper")) as entries:
+            return next(entries, None) is not None
+    except FileNotFoundError:
+        return False
 
 
 def small_file(record: Record, name: str) -> Mapping[str, Any]:

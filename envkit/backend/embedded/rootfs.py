@@ -131,15 +131,6 @@ def _adopt(upper: str, trees: Sequence[str]) -> None:
             os.setxattr(upper, name, os.getxattr(top, name))
 
 
-def changed(record_directory: str) -> bool:
-    """Whether the instance has written into its own layer."""
-    try:
-        with os.scandir(os.path.join(record_directory, "upper")) as entries:
-            return next(entries, None) is not None
-    except FileNotFoundError:
-        return False
-
-
 def drop_unused(home: Home, environment: str, used: set[str], mounted: set[str]) -> None:
     """Unmount and remove the shared roots that no record names any more."""
     base = os.path.join(run_directory(home, environment), "roots")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal as signals
+import threading
 from contextlib import suppress
 
 from envkit.backend.embedded import record as records
@@ -131,7 +132,12 @@ def is_half_removed(home: Home, environment: str) -> bool:
 
 
 def release_engine(home: Home, engine: Engine) -> None:
-    """Let the engine namespace go when no environment has an instance and nobody builds images in it."""
+    """Let the engine namespace go when no environment has an instance and nobody builds images in it.
+
+    A process with other threads (`watch`) stays inside, since it could not enter the next one.
+    """
+    if threading.active_count() > 1:
+        return
     try:
         names = os.listdir(home.environments)
     except FileNotFoundError:

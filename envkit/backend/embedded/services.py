@@ -201,10 +201,12 @@ class Services:
     def _start(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
         again = [job.record for job in jobs if not job.fresh and job.record is not None]
         instance.stop_all(again)
-        self.make_ready(jobs, report)
+        self._wire(jobs, report)
 
         def run(job: Job) -> None:
-            self._guarded(job, self._launch)
+            self._guarded(job, self._bundle)
+            if job.is_open:
+                self._guarded(job, self._launch)
             if not job.is_open:
                 self._undo(job)
             report(job)
@@ -212,31 +214,34 @@ class Services:
         parallel.each([job for job in jobs if job.is_open], run, WINDOW)
 
     def make_ready(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
-        """Everything but the processes: records, networks, roots, volumes, bundles, published ports.
+        """Everything but the processes: records, networks, published ports, roots, volumes, bundles.
 
-        What fails is undone and reported. `run` makes its one-offs ready with this, too.
+        What fails is undone and reported. `run` makes its one-offs ready with this.
         """
+        self._wire(jobs, report)
+        for job in jobs:
+            if job.is_open:
+                self._guarded(job, self._bundle)
+                if not job.is_open:
+                    self._undo(job)
+                    report(job)
+
+    def _wire(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
+        """Write the records of what is going to be, then attach and publish the whole batch at once."""
         for job in jobs:
             if job.fresh and job.record is not None:
                 job.record.complete = False
                 job.record.save(durable=False)
         step("services.recorded")
-        self._attach(jobs)
-        for job in jobs:
-            if job.is_open:
-                self._guarded(job, self._bundle)
-            if not job.is_open:
-                self._undo(job)
-                report(job)
-        self.wires.publish([job.record for job in jobs if job.is_open and job.record is not None])
-
-    def _attach(self, jobs: Sequence[Job]) -> None:
-        rows = [job.record for job in jobs if job.is_open and job.record is not None]
+        rows = [job.record for job in jobs if job.record is not None]
         try:
             self.wires.attach(rows)
+            self.wires.publish(rows)
         except EnvkitError as error:
             for job in jobs:
-                job.error = job.error or self._named(job, error)
+                job.error = self._named(job, error)
+                self._undo(job)
+                report(job)
 
     def _bundle(self, job: Job) -> None:
         assert job.record is not None and job.picture is not None

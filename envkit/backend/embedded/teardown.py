@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 
-from envkit.backend.embedded import instance, materials
+from envkit.backend.embedded import instance, materials, parallel
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.rootfs import run_directory
 from envkit.host import mounts, proc
@@ -18,6 +18,7 @@ from envkit.host.files import remove_tree
 from envkit.host.home import Home
 from envkit.host.steps import step
 
+WIDTH = 4  # removals at a time: each of a dozen control groups makes the kernel wait
 _MONITOR_PATIENCE = 2.0
 
 
@@ -61,14 +62,16 @@ def remove(home: Home, records: Sequence[Record], mounted: set[str] | None = Non
     await_monitors(records)
     step("instance.detach")
     wiring.detach(home, records)
-    for record in records:
-        instance.forget(record)
     unmount_below([record.directory for record in records] + [shm_directory(record) for record in records], mounted)
     step("instance.remove")
-    for record in records:
-        materials.remove(home, record.environment, record.id)
-        remove_tree(shm_directory(record))
-        remove_directory(record.directory)
+    parallel.each(records, _remove_one, WIDTH)
+
+
+def _remove_one(record: Record) -> None:
+    instance.forget(record)
+    materials.remove(record.home, record.environment, record.id)
+    remove_tree(shm_directory(record))
+    remove_directory(record.directory)
 
 
 def remove_directory(directory: str) -> None:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from envkit.address import Address
 from envkit.backend.embedded import network_state
 from envkit.backend.embedded.mounts import Mount, file_bind
-from envkit.backend.embedded.namespaces import Peer
 from envkit.backend.embedded.record import Record, spill
 from envkit.errors import ConflictError
 from envkit.host.home import Home
 from envkit.observed.state import ObservedResource
-from envkit.plan.model import Action, Change
-from envkit.spec.environment import Environment
 
 if TYPE_CHECKING:
     from envkit.backend.embedded.attach import Request
+    from envkit.backend.embedded.namespaces import Peer
+    from envkit.plan.model import Change
+    from envkit.spec.environment import Environment
 
 NAME_FILES = ("hosts", "hostname", "resolv.conf")
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -41,6 +41,7 @@ class Wires:
         """Carry out changes of networks; id(change) -> its error."""
         from envkit.backend.embedded import network
         from envkit.errors import EnvkitError
+        from envkit.plan.model import Action
 
         failed: dict[int, Exception] = {}
         name = self.environment.name

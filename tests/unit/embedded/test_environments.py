@@ -329,3 +329,19 @@ def test_who_waits_for_the_lock_of_an_environment_that_goes_gets_a_new_one(tmp_p
             assert [event.kind for event in said] == [EventKind.WAITING]
         thread.join()
         os.unlink(path)
+
+
+@isolated
+def test_one_process_goes_down_and_up_again_even_inside_another_mount_namespace(tmp_path):
+    from envkit.host import syscalls
+
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, (1 << 18) | 0x4000)
+    with staged(tmp_path) as stage:
+        environment = stage.environment({"app": {"command": LOOP}})
+        for cpu in sorted(os.sched_getaffinity(0)) * 2:
+            os.sched_setaffinity(0, {cpu})
+            assert not stage.apply(environment).failed
+            assert stage.ps()["app"].state is InstanceState.RUNNING
+            assert not stage.down(environment, timeout=0).failed
+            os.sched_setaffinity(0, range(os.cpu_count()))

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from envkit.address import Address
 from envkit.backend.embedded import instance
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.runtime import runtime_of
@@ -18,6 +19,7 @@ from envkit.backend.embedded.session import engine_of
 from envkit.host import mounts, proc
 from envkit.host.home import Home
 from envkit.observed.state import InstanceState
+from envkit.spec.environment import Dependency
 from tests.support.isolation import apart, isolated
 from tests.support.stage import LOOP, Stage, Supply, seeded_image, service
 
@@ -300,7 +302,10 @@ def test_volumes_are_filled_from_the_image_and_outlive_everything(tmp_path):
         services = {
             "app": {"image": "seeded:test", "mounts": [mount, {"type": "volume", "target": "/anon"}]},
             "two": {"image": "seeded:test", "mounts": [{**mount, "read_only": True}]},
-            "deep": {"image": "seeded:test", "mounts": [{**mount, "target": "/mnt", "subpath": "deep"}]},
+            "deep": service(
+                "deep", {"image": "seeded:test", "mounts": [{**mount, "target": "/mnt", "subpath": "deep"}]},
+                (Dependency(Address("service", "app"), "started"),),
+            ),
             "bare": {"image": "seeded:test",
                      "mounts": [{**mount, "source": "empty", "nocopy": True}]},
         }  # fmt: skip
@@ -371,9 +376,6 @@ def test_shared_namespaces_init_sysctls_devices_and_ulimits(tmp_path):
                       "ulimits": {"nofile": {"soft": 100, "hard": 200}, "core": {"soft": 0, "hard": 0}}},
         })  # fmt: skip
         assert not stage.apply(environment).failed
-        from envkit.address import Address
-        from envkit.spec.environment import Dependency
-
         needs = (Dependency(Address("service", "owner"), "started"),)
         environment = stage.environment({
             "owner": environment.services["owner"],
