@@ -170,13 +170,14 @@ class Builder:
         step.progress(force=True)
         store, space = self.context.store, step.space
         trees = store.trees(stack)
-        step.root = space.write(trees)
+        below, step.root = step.root, space.write(trees)
         resolved = kind.make(step)
         space.settle()
+        step.root = below
         _normalise(space.upper, step.layer["kind"])
         # An independent layer holds all that it says, also what the layers below happen to say as well.
-        below = trees if step.layer["kind"] in recipe.CHAINED else ()
-        stream = capture_upper(space.upper, below, self.idmap.overlay_prefix, recipe.EPOCH)
+        compared = trees if step.layer["kind"] in recipe.CHAINED else ()
+        stream = capture_upper(space.upper, compared, self.idmap.overlay_prefix, recipe.EPOCH)
         info = store.add_layer(stream, stack, created_by=recipe.title(step.layer), origin=step.origin)
         return Made(info, resolved)
 

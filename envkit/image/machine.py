@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from glob import glob
@@ -19,6 +20,7 @@ CERTIFICATES = (
     "/etc/ssl/cert.pem",
 )  # fmt: skip
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+_LOOPBACK = re.compile(r"://(?:[^@/]*@)?(?:127\.|localhost(?=[:/]|$)|\[::1\])")
 _PIP_PATHS = frozenset({"find-links", "index-url", "extra-index-url"})
 _PIP_KEYS = _PIP_PATHS | {"trusted-host", "proxy", "timeout", "default-timeout", "retries", "no-index", "client-cert"}
 _NPM_KEYS = ("registry", "proxy", "https-proxy", "noproxy", "strict-ssl", "fetch-timeout", "fetch-retries")
@@ -68,6 +70,13 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
         if value:
             found[name] = found[name.upper()] = value
     return found
+
+
+def loopback_proxy(environ: Mapping[str, str]) -> str:
+    """A proxy of this machine that listens on its loopback only, which no network namespace reaches; "" for none."""
+    of_apt = (line.partition(" ")[2].strip('";') for line in apt_settings() if "Proxy" in line)
+    values = [*proxies(environ).values(), *of_apt]
+    return next((value for value in values if _LOOPBACK.search(value)), "")
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from envkit.digest import fingerprint
 from envkit.host.files import make_directory, remove_tree
 from envkit.host.lock import Lock
-from envkit.image import packages
+from envkit.image import machine, packages
 from envkit.image.contained import Outcome
 from envkit.image.placing import LayerError, Placer, exists
 from envkit.image.sandbox import Bind
@@ -109,6 +109,8 @@ class _Apt:
             if outcome.returncode:
                 failed = [line for line in lines if line.startswith(("E:", "W:", "Err:"))]
                 hint = "check this machine's network, proxy and apt sources; `envkit doctor` looks at them"
+                if proxy := machine.loopback_proxy(self._step.context.environ):
+                    hint = f"a build has a network of its own, from where {proxy} is out of reach: let it listen wider"
                 raise self._step.error("the package lists cannot be fetched", "\n".join(failed[:3]), hint, outcome.last)
             with open(stamp, "wb"):
                 os.utime(stamp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -35,7 +36,8 @@ def places(tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(places):
     building = Building(Home(str(places / "one")), str(places / "project"))
-    return building, building.make(APT, base=BASE)
+    lock = Lockfile.read(str(places / "envkit.lock"))
+    return building, building.make(APT, base=BASE, lock=lock)
 
 
 def test_the_image_boots_and_names_debian(first):
@@ -46,6 +48,15 @@ def test_the_image_boots_and_names_debian(first):
     assert again.built == [2]
     assert b"deb http://deb.debian.org/debian bookworm main\n" in again.content("seen", 2)
     assert made.config["config"]["Env"][0].startswith("PATH=/usr/local/sbin:")
+
+
+def test_the_lock_has_every_package_of_every_layer(first, places):
+    building, _ = first
+    locked = json.loads((places / "envkit.lock").read_text())["debian"]
+    assert list(locked) == ["bookworm/amd64"]
+    assert {"libc6", "apt", "tini"} <= locked["bookworm/amd64"].keys()
+    frozen = Lockfile.read(str(places / "envkit.lock"), frozen=True)
+    assert building.make(APT, base=BASE, lock=frozen, name="test/frozen").built == []
 
 
 def test_nothing_of_this_machine_is_in_it(first):

@@ -122,6 +122,15 @@ def test_proxies_in_both_spellings():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("proxy", "loopback"),
+    [("http://127.0.0.1:3128", True), ("http://u:p@localhost:1", True), ("http://[::1]:1", True),
+     ("http://10.0.0.1:3128", False), ("http://localhost.example:1", False)],
+)  # fmt: skip
+def test_a_proxy_on_the_loopback(proxy, loopback):
+    assert machine.loopback_proxy({"http_proxy": proxy}) == (proxy if loopback else "")
+
+
 def test_local_paths_of_settings(tmp_path):
     index = tmp_path / "index/simple"
     index.mkdir(parents=True)
