@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from envkit import __version__
 from envkit.backend.embedded import events
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.loop import Loop
@@ -22,6 +23,7 @@ from envkit.backend.embedded.probe import end_strays
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.supervised import Supervised
 from envkit.errors import ConflictError
+from envkit.host import proc
 from envkit.host.home import Home
 from envkit.host.inotify import CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ONLYDIR, Inotify, Notice
 from envkit.host.lock import Lock, is_locked
@@ -51,8 +53,13 @@ def ensure_running(home: Home, environment: str) -> None:
     """
     _reap()
     directory = home.environment(environment)
-    if is_running(home, environment) or not os.path.isdir(directory):
+    if not os.path.isdir(directory):
         return
+    if is_running(home, environment):
+        holder = Lock(lock_path(home, environment)).holder() or {}
+        if holder.get("who", {}).get("version") in (None, __version__):  # None: it has just begun
+            return
+        proc.kill_and_wait([int(holder["pid"])], 5.0, signal.SIGTERM)  # of an earlier envkit
     os.makedirs(os.path.dirname(lock_path(home, environment)), mode=0o700, exist_ok=True)
     log = os.path.join(directory, "supervisor.log")
     actions = [
@@ -263,7 +270,7 @@ def main() -> NoReturn:
     os.umask(0o077)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    home, lock = Home(root), Lock(lock_path(Home(root), what), {"command": "supervisor"})
+    home, lock = Home(root), Lock(lock_path(Home(root), what), {"version": __version__})
     while True:
         killed = lock.holder() is not None  # who leaves in peace empties the file
         try:

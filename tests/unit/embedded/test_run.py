@@ -13,7 +13,7 @@ import pytest
 from handmade import wait_for
 
 from envkit.backend.base import RunRequest
-from envkit.backend.embedded import instance, oneoff, supervisor, volumes
+from envkit.backend.embedded import instance, oneoff, supervisor, terminal, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.discard import discard_all
 from envkit.errors import EnvkitError, NotFoundError, UsageError
@@ -140,13 +140,17 @@ def test_interrupts_and_a_terminal(tmp_path: Path) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
         pid, master = pty.fork()
         if pid == 0:
-            os._exit(run(stage, environment, "sh", "-c", "tty; read x; echo got $x; exit 4", tty=True, stdin=True))
+            script = "tty; read x; stty size; echo got $x; exit 4"
+            os._exit(run(stage, environment, "sh", "-c", script, tty=True, stdin=True))
         text = b""
         while b"/dev/pts" not in text:
             text += os.read(master, 1000)
+        terminal.set_size(master, 31, 97)
+        select.select([], [], [], 0.2)
         os.write(master, b"word\r")
         while b"got word" not in text:
             text += os.read(master, 1000)
+        assert b"31 97" in text
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
         os.close(master)
         pid, master = pty.fork()
@@ -179,6 +183,28 @@ def test_it_goes_with_the_environment(tmp_path: Path) -> None:
         assert not proc.is_alive(pid)
         assert records.load_all(stage.home, stage.name) == []
         assert not supervisor.is_running(stage.home, stage.name)
+
+
+@root
+@isolated
+def test_what_the_supervisor_starts_again_keeps_its_network(tmp_path: Path) -> None:
+    with staged(tmp_path) as (stage, _):
+        web = {"networks": {"default": {}}, "command": ["/bin/sleep", "100"], "restart": {"policy": "always"}}
+        environment = stage.environment({"job": web}, networks={"default": {}})
+        assert not stage.apply(environment).errors
+        (record,) = records.load_all(stage.home, stage.name)
+        first = instance.status(record).pid
+
+        def route() -> str:
+            return Path(f"/proc/{instance.status(record).pid}/net/route").read_text()
+
+        before = route()
+        proc.kill_and_wait([first], 5)
+        wait_for(lambda: instance.status(record).pid not in (0, first), "the new life")
+        assert route() == before
+        assert before.count("eth0") >= 2
+        assert not stage.plan(environment).effective
+        stage.down(environment)
 
 
 @root

@@ -113,6 +113,19 @@ def processes_with(word: str) -> list[str]:
     return found
 
 
+def test_the_supervisor_of_an_earlier_version_is_replaced(tmp_path: Path) -> None:
+    def body(home: Home) -> None:
+        make(home, "web", FOREVER)
+        pid = supervise(home)
+        assert supervise(home) == pid
+        supervisor.__version__ = "2.0"  # type: ignore[attr-defined]
+        supervisor.ensure_running(home, "shop")
+        wait_for(lambda: not proc.is_alive(pid), "the end of the old one")
+        wait_for(lambda: supervisor.is_running(home, "shop"), "the new one")
+
+    in_engine(tmp_path, body)
+
+
 def test_restarts_with_back_off_until_the_attempts_are_used_up(tmp_path: Path) -> None:
     def body(home: Home) -> None:
         policy = {"policy": "on-failure", "max_attempts": 3, "delay": 0.05}
