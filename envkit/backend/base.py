@@ -142,7 +142,7 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class VolumeInfo:
-    """One row of `volume ls`. used_by: addresses; size in bytes, None when not measured."""
+    """One row of `volume ls`. used_by: "ENVIRONMENT/ADDRESS" texts; size in bytes, None when not measured."""
 
     name: str
     key: str

@@ -177,7 +177,7 @@ class Memory:
     def _users(self, name: str, volume: Thing) -> Iterator[str]:
         for address, thing in self._services(volume.environment):
             if volume.identity in thing.holds.values():
-                yield str(address)
+                yield f"{volume.environment}/{address}"
 
     def remove_volume(self, name: str) -> None:
         volume = self.world.volumes.get(name)

@@ -75,7 +75,7 @@ def test_everything_that_is_ready_is_one_batch() -> None:
         change("service.b", "network.n", "volume.v"), change("service.c", "service.a"),
     )  # fmt: skip
     assert session.batches[0] == ["network.n", "volume.v"]
-    assert sorted(sum(session.batches[1:], [])) == ["service.a", "service.b", "service.c"]
+    assert sorted(name for batch in session.batches[1:] for name in batch) == ["service.a", "service.b", "service.c"]
     assert len(outcome.done) == 5
 
 
@@ -236,7 +236,8 @@ def test_an_unhealthy_dependency_fails_the_apply_and_the_next_one_mends(home: Ho
 
 def test_a_plan_with_errors_is_refused(home: Home) -> None:
     memory = Memory()
-    desired = environment(resource("volume.corp", {"external": True, "name": "corp"}), resource("service.a", {"image": "x"}))
+    corp = resource("volume.corp", {"external": True, "name": "corp"})
+    desired = environment(corp, resource("service.a", {"image": "x"}))
     with pytest.raises(InputError):
         apply(memory, desired, home)
     assert memory.world.things == {}

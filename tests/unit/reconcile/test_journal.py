@@ -30,8 +30,10 @@ def _home(tmp_path: Any) -> Home:
 
 
 def shop(level: str = "info", directory: str = "/srv/shop") -> Environment:
-    spec = {"image": "app", "environment": {"LEVEL": level}, "secrets": [{"source": "password", "target": "/run/secrets/p"}],
-            "secret_digests": {"password": "hmac:1"}}  # fmt: skip
+    spec = {
+        "image": "app", "environment": {"LEVEL": level}, "secret_digests": {"password": "hmac:1"},
+        "secrets": [{"source": "password", "target": "/run/secrets/p"}],
+    }  # fmt: skip
     return environment(
         resource("image.app", {"base": {"debian": "bookworm"}}), resource("volume.data", {}),
         resource("secret.password", {"file": "/srv/shop/password"}), resource("service.web", spec), directory=directory,
@@ -109,7 +111,8 @@ def test_down_takes_the_journal_along(home: Home) -> None:
 def test_the_commit_is_read_without_git(tmp_path: Any) -> None:
     def git(*words: str) -> str:
         command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
 
     below = tmp_path / "deploy"
     below.mkdir()
