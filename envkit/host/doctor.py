@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envkit.errors import EnvkitError
 from envkit.host import files, mounts, namespace, neighbours, nft, process, syscalls
 from envkit.host.cgroups import Cgroups
+from envkit.host.child import run_in_child
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.sysctl import read_sysctl
@@ -97,30 +98,12 @@ def _kernel(home: Home) -> Iterator[Finding]:
         ("network namespaces", _try_network, "no networks"),
         ("nftables", _try_nft, "no published ports, no way out of networks"),
     ):
-        error = _in_child(trial)
+        error = run_in_child(trial)
         yield Finding(name, not error, error or "works", consequence=consequence, required=True)
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         seccomp = any(line.startswith("Seccomp:") for line in file)
     detail = "the kernel filters system calls" if seccomp else "the kernel was built without it"
     yield Finding("seccomp", seccomp, detail, consequence="system calls of containers are not filtered")
-
-
-def _in_child(trial: Callable[[], None]) -> str:
-    """Run trial in a child of one thread; "" or what went wrong."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            trial()
-        except BaseException as error:  # noqa: BLE001  (the finding says it)
-            os.write(writer, (str(error) or repr(error)).encode()[:4000])
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        message = file.read().decode(errors="replace")
-    os.waitpid(child, 0)
-    return message
 
 
 def _try_mounts() -> None:

@@ -10,14 +10,27 @@ The rootless form (a user, mount and network namespace kept by a holder process)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from envkit.errors import HostError, UnsupportedError
 from envkit.host import files, mounts, proc, syscalls
+from envkit.host.child import run_in_child
 from envkit.host.home import Home
 from envkit.host.lock import Lock
+from envkit.host.netns import (
+    in_netns,
+    is_namespace,
+    is_netns,
+    new_netns,
+    new_netns_many,
+    remove_netns,
+    visit_netns,
+)
 from envkit.host.steps import step
+
+__all__ = (
+    "Engine", "in_netns", "is_netns", "new_netns", "new_netns_many", "remove_netns", "visit_netns",
+)  # fmt: skip
 
 _UNIFIED = "/sys/fs/cgroup/unified"
 
@@ -40,7 +53,7 @@ class Engine:
 
     def is_live(self) -> bool:
         """Whether there is an engine namespace to enter (or this process is in it). Changes nothing."""
-        return self.inside or _is_namespace(self.pin) or self._monitor() is not None
+        return self.inside or is_namespace(self.pin) or self._monitor() is not None
 
     def enter(self) -> None:
         """Enter the engine namespace, made anew where there is none; harmless inside.
@@ -83,7 +96,7 @@ class Engine:
             return False
         step("engine.release")
         with _creation_lock(self.home):
-            _in_child(self._drop)
+            _released(run_in_child(self._drop))
         return True
 
     def same_outside(self, path: str) -> bool:
@@ -114,7 +127,7 @@ class Engine:
 
     def _join(self, path: str) -> bool:
         """Enter the namespace of an nsfs file; False when path is no such file."""
-        if not _is_namespace(path):
+        if not is_namespace(path):
             return False
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -204,7 +217,7 @@ class Engine:
     def _drop(self) -> None:
         if self._outside >= 0:
             syscalls.setns(self._outside, syscalls.CLONE_NEWNS)
-        while _is_namespace(self.pin):
+        while is_namespace(self.pin):
             mounts.unmount(self.pin)
         while mounts.is_mount(self.directory):
             mounts.unmount(self.directory)
@@ -251,21 +264,7 @@ def _hide_unified() -> None:
             return
 
 
-def _in_child(action: Callable[[], None]) -> None:
-    """Run action() in a forked child (which has one thread, whatever this process has). Raises HostError."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001  (the parent raises it)
-            os.write(writer, (str(error) or repr(error)).encode()[:4000])
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        message = file.read().decode(errors="replace")
-    os.waitpid(child, 0)
+def _released(message: str) -> None:
     if message:
         raise HostError("the engine namespace cannot be released", message)
 
@@ -298,14 +297,6 @@ def _creation_lock(home: Home) -> Lock:
     return Lock(os.path.join(home.run, "engine.lock"), {"purpose": "engine namespace"})
 
 
-def _is_namespace(path: str) -> bool:
-    """Whether path is an nsfs file: a namespace, pinned."""
-    try:
-        return os.stat(path).st_dev == os.stat("/proc/self/ns/mnt").st_dev
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
-        return False
-
-
 def _identity(path: str, root: int | None) -> tuple[int, int] | None:
     try:
         info = os.stat(path, dir_fd=root)
@@ -333,69 +324,3 @@ def _return_to(path: str, descriptor: int) -> None:
             os.fchdir(descriptor)
     finally:
         os.close(descriptor)
-
-
-def new_netns(path: str) -> None:
-    """Make a network namespace and pin it at path (its directory exists). Raises HostError."""
-    new_netns_many([path])
-
-
-def new_netns_many(paths: Sequence[str]) -> None:
-    """Make one network namespace per path, 0.4 ms each. Only the calling thread is ever elsewhere.
-
-    A path that is pinned already keeps its namespace. Raises HostError; what was made by then stays.
-    """
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for path in paths:
-            if _is_namespace(path):
-                continue
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            step("netns.create")
-            syscalls.unshare(syscalls.CLONE_NEWNET)
-            syscalls.mount("/proc/thread-self/ns/net", path, None, mounts.MS_BIND)
-    except OSError as error:
-        raise HostError("a network namespace cannot be made", str(error)) from error
-    finally:
-        syscalls.setns(home, syscalls.CLONE_NEWNET)
-        os.close(home)
-
-
-@contextmanager
-def in_netns(path: str) -> Iterator[None]:
-    """Be in the network namespace at path (a pin, or /proc/PID/ns/net), with the calling thread alone."""
-    with visit_netns() as go:
-        go(path)
-        yield
-
-
-@contextmanager
-def visit_netns() -> Iterator[Callable[[str], None]]:
-    """Yields go(path): be in one network namespace after the other, with the calling thread; back home at the end."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-    def go(path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
-        finally:
-            os.close(descriptor)
-
-    try:
-        yield go
-    finally:
-        syscalls.setns(home, syscalls.CLONE_NEWNET)
-        os.close(home)
-
-
-def is_netns(path: str) -> bool:
-    """Whether a network namespace is pinned at path."""
-    return _is_namespace(path)
-
-
-def remove_netns(path: str) -> None:
-    """Drop the pin at path; absent is fine. The namespace ends with its last process."""
-    step("netns.remove")
-    while _is_namespace(path):
-        mounts.unmount(path)
-    files.remove_tree(path)

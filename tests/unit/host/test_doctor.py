@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from envkit.host import doctor, process
+from envkit.host.child import run_in_child
 from envkit.host.home import Home
 from envkit.host.mounts import mount_table
 from tests.support.machine import machine
@@ -39,7 +40,7 @@ def test_a_trial_that_fails_says_why():
     def trial():
         raise OSError(1, "Operation not permitted")
 
-    assert doctor._in_child(trial) == "[Errno 1] Operation not permitted"
+    assert run_in_child(trial) == "[Errno 1] Operation not permitted"
 
 
 @pytest.mark.root

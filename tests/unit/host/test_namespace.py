@@ -17,10 +17,17 @@ from envkit.host.namespace import Engine
 pytestmark = pytest.mark.root
 
 
+IMPORTS = """
+import os
+from envkit.host import mounts
+from envkit.host.home import Home
+from envkit.host.namespace import *
+"""
+
+
 def run(home, code, **options):
     """Run code in a fresh interpreter with `engine` at hand; returns its output."""
-    head = f"import os\nfrom envkit.host import mounts\nfrom envkit.host.home import Home\n" \
-           f"from envkit.host.namespace import *\nengine = Engine(Home({home.root!r}))\n"  # fmt: skip
+    head = IMPORTS + f"engine = Engine(Home({home.root!r}))\n"
     done = subprocess.run([sys.executable, "-c", head + textwrap.dedent(code)], capture_output=True, text=True,
                           timeout=30, check=False, **options)  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -102,11 +109,10 @@ def test_release_from_inside(home):
 
 
 def test_born_inside_knows_it(home):
-    out = run(home, """
+    out = run(home, f"""
         import subprocess, sys
         engine.enter()
-        head = f"from envkit.host.namespace import *; e = Engine(Home({engine.home.root!r}))"
-        code = head + "; e.enter(); print(e.inside, e.release())"
+        code = {IMPORTS!r} + "e = Engine(Home({home.root!r})); e.enter(); print(e.inside, e.release())"
         print(subprocess.check_output([sys.executable, "-c", code], text=True))
     """)
     assert out.split() == ["True", "False"]
@@ -126,8 +132,7 @@ def test_second_thread_is_refused(home):
 
 
 def test_many_at_once_agree(home):
-    code = f"from envkit.host.namespace import *\nimport os\ne = Engine(Home({home.root!r}))\ne.enter()\n" \
-           "print(os.readlink('/proc/self/ns/mnt'))"  # fmt: skip
+    code = IMPORTS + f"e = Engine(Home({home.root!r})); e.enter(); print(os.readlink('/proc/self/ns/mnt'))"
     racers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(6)]
     assert len({racer.communicate(timeout=30)[0] for racer in racers}) == 1
 
@@ -170,7 +175,7 @@ def test_network_namespaces(home, tmp_path):
 
 
 def test_without_root_it_is_unsupported():
-    code = "from envkit.host.namespace import *\nos.setuid(65534)\nEngine(Home('/nowhere')).enter()"
+    code = IMPORTS + "os.setuid(65534)\nEngine(Home('/nowhere')).enter()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "UnsupportedError: the embedded backend needs root" in done.stderr
 
