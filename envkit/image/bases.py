@@ -113,6 +113,8 @@ def _suite(asked: Mapping[str, Any]) -> str:
 
 
 def _remembered(context: Context, asked: Mapping[str, Any], memory: Memory) -> Made | None:
+    if context.fresh:
+        return None
     return memory.find(
         recipe.base_key(asked), lambda resolved: context.lock.agrees(_suite(asked), resolved["packages"])
     )

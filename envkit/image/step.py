@@ -35,6 +35,7 @@ class Context:
 
     directory: the project's. images: the digests of the other images, by key. origin: a path of the ImageSpec
     (`layers[2]`) to its place in the YAML. secret: the content of a secret. environ: this process's variables.
+    fresh: what was made before does not count.
     """
 
     address: str
@@ -48,6 +49,7 @@ class Context:
     secret: Callable[[str], bytes] = no_secret
     environ: Mapping[str, str] = field(default_factory=dict)
     cancelled: Flag | None = None
+    fresh: bool = False
 
 
 @dataclass(slots=True)

@@ -56,6 +56,14 @@ def test_nothing_is_made_twice(building):
     assert (renamed.digest, renamed.built) == (first.digest, [])
 
 
+def test_fresh_makes_every_layer_again(building):
+    first = building.make(FILES, STATE)
+    again = building.make(FILES, STATE, fresh=True)
+    assert again.built == [1, 2]
+    assert again.digest != first.digest, "the second layer has the time of day in it"
+    assert building.make(FILES, STATE).digest == again.digest
+
+
 def test_a_changed_layer_rebuilds_only_what_depends_on_it(building):
     independent = layer("files", files={"/etc/late": {"content": "late"}})
     link = layer("link", links={"/l": "one"})
