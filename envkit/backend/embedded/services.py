@@ -199,8 +199,7 @@ class Services:
     # -- coming
 
     def _start(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
-        again = [job.record for job in jobs if not job.fresh and job.record is not None]
-        instance.stop_all(again)
+        self._stop_for_restart([job for job in jobs if not job.fresh])
         self._wire(jobs, report)
 
         def run(job: Job) -> None:
@@ -212,6 +211,18 @@ class Services:
             report(job)
 
         parallel.each([job for job in jobs if job.is_open], run, WINDOW)
+
+    def _stop_for_restart(self, jobs: Sequence[Job]) -> None:
+        """Stop instances that are about to be started anew; until then the supervisor is told to leave them alone."""
+        rows = [job.record for job in jobs if job.record is not None]
+        timeouts = {
+            job.record.id: job.change.timeout for job in jobs if job.record and job.change.timeout is not None
+        }
+        for record in rows:
+            with records.locked(record):
+                record.desired = "stopped"
+                record.save(durable=False)
+        instance.stop_all(rows, timeouts)
 
     def make_ready(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
         """Everything but the processes: records, networks, published ports, roots, volumes, bundles.
@@ -271,10 +282,10 @@ class Services:
             teardown.remove(self.home, [record], self.workshop.mounted)
 
 
-def drop_unused_roots(home: Home, environment: str, mounted: set[str]) -> None:
-    """Unmount the shared roots that no instance stands on and none has bound (`type: image`)."""
+def drop_unused_roots(home: Home, environment: str, rows: Sequence[Record], mounted: set[str]) -> None:
+    """Unmount the shared roots that none of the environment's instances stands on or has bound (`type: image`)."""
     used = set()
-    for record in records.load_all(home, environment):
+    for record in rows:
         used.add(record.root)
         if any(row["type"] == "image" for row in record.spec.get("mounts") or ()):
             with open(record.path("config.json"), "rb") as file:

@@ -185,12 +185,15 @@ class EmbeddedSession:
         name = self.environment.name
         if self._deleted and salvage.has_only_oneoffs(self.home, name):
             self._discard_oneoffs(None)
-        if salvage.is_empty(self.home, name) and (self._deleted or salvage.is_half_removed(self.home, name)):
+        rows = records.load_all(self.home, name)
+        if not rows and salvage.is_empty(self.home, name) and (
+            self._deleted or salvage.is_half_removed(self.home, name)
+        ):  # fmt: skip
             salvage.remove_environment(self.home, name, self.mounted)
             salvage.release_engine(self.home, self.engine)
             return
-        services.drop_unused_roots(self.home, name, self.mounted)
-        if records.load_all(self.home, name):
+        services.drop_unused_roots(self.home, name, rows, self.mounted)
+        if rows:
             self._supervise()
         if self._touched and not self._failed:
             facts = resources.environment_facts(self.home, name)

@@ -40,6 +40,9 @@ def staged(tmp_path, name="stage"):
                 stage.down(stage.environment({}), timeout=0)
         with contextlib.suppress(Exception):
             engine_of(stage.home).release()
+        for path in glob.glob(f"/sys/fs/cgroup/pids/envkit-{stage.home.tag}/*/*/cgroup.procs"):
+            with open(path, encoding="ascii") as file:  # only after a failure: nothing survives a test
+                proc.kill_and_wait([int(line) for line in file.read().split()], 5)
     assert_nothing_left(stage)
     with open("/proc/1/mountinfo", encoding="utf-8") as file:
         assert str(tmp_path) not in file.read()
