@@ -16,7 +16,6 @@ from envkit.backend.embedded.ports import Port, published_rows
 from envkit.errors import NotFoundError
 from envkit.host import nft, nft_read
 from envkit.host.home import Home
-from envkit.host.neighbours import prefix
 from envkit.host.steps import step
 
 
@@ -53,7 +52,7 @@ def load_table(home: Home, state: State) -> None:
         state.table = ""
         return
     step("publish.table")
-    nft.apply(script(name, networks, published_rows(state), prefix(home)))
+    nft.apply(script(name, networks, published_rows(state)))
     state.table = nft_read.digest(FAMILY, name)
 
 
@@ -74,10 +73,10 @@ def networks_of(home: Home, state: State) -> list[Network]:
     return sorted(found, key=lambda network: network.bridge)
 
 
-def script(name: str, networks: Sequence[Network], rows: Iterable[tuple[Port, str, str]], bridges: str) -> str:
+def script(name: str, networks: Sequence[Network], rows: Iterable[tuple[Port, str, str]]) -> str:
     """The nft script that replaces the table. Pure.
 
-    rows: see ports.published_rows; bridges: the prefix of all bridges.
+    rows: see ports.published_rows. Bridges of other environments and installations are known by their `ek`.
     """
     elements: dict[str, list[str]] = {"published4": [], "published_at4": [], "published6": [], "published_at6": []}
     for port, ipv4, ipv6 in rows:
@@ -139,7 +138,7 @@ table {FAMILY} {name} {{
     iifname @internal drop
     oifname @internal drop
     iifname @bridges oifname @bridges drop
-    iifname @bridges oifname "{bridges}*" drop
+    iifname @bridges oifname "ek*" drop
   }}
 }}
 """

@@ -113,9 +113,9 @@ def test_the_table_names_everything_once():
     networks = [network("ek1", "10.0.0.0/24"), network("ek2", "10.0.1.0/24", internal=True)]
     ports = [({"host_ip": "", "protocol": "tcp", "published": 80, "target": 8080}, "10.0.0.2", ""),
              ({"host_ip": "127.0.0.1", "protocol": "udp", "published": 53, "target": 53}, "10.0.0.3", "")]  # fmt: skip
-    text = script("t", networks, ports, "ek")
+    text = script("t", networks, ports)
     assert "elements = { tcp . 80 : 10.0.0.2 . 8080 }" in text
     assert "elements = { 127.0.0.1 . udp . 53 : 10.0.0.3 . 53 }" in text
     assert 'set internal { type ifname; elements = { "ek2" } }' in text
     assert "set masked4 { type ipv4_addr; flags interval; elements = { 10.0.0.0/24 } }" in text
-    assert text == script("t", networks, ports, "ek")
+    assert text == script("t", networks, ports)

@@ -11,10 +11,10 @@ from envkit.backend.embedded import attach, network, network_state, ports, publi
 from envkit.backend.embedded.attach import Request
 from envkit.backend.embedded.network_observe import Observation, table_name
 from envkit.errors import ConflictError, NotFoundError, UnsupportedError
-from envkit.host import links, namespace, neighbours, nft
+from envkit.host import links, namespace, neighbours, nft, steps
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
-from envkit.host.sysctl import read_sysctl
+from envkit.host.sysctl import read_sysctl, write_sysctl
 from tests.support.machine import HOST, HOST6, OUTSIDE, OUTSIDE6, machine, stop
 
 pytestmark = pytest.mark.root
@@ -370,3 +370,79 @@ def test_ranges_and_ephemeral_ports_choose_and_keep(world):
     with pytest.raises(ConflictError, match="8080->80/tcp cannot be published: 8080 is held by somebody"):
         ports.resolve([{**spec, "published": "8080"}], "web.1", taken)
     assert ports.text_of(tcp(80, host_ip="::1")) == "[::1]:80->80/tcp"
+
+
+def test_beside_docker_everything_still_answers(world):
+    for command in ("-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-P FORWARD DROP"):
+        subprocess.run(["iptables", *command.split()], check=True)
+    if read_sysctl("net.bridge.bridge-nf-call-iptables") is not None:
+        write_sysctl("net.bridge.bridge-nf-call-iptables", "1")
+    world.network()
+    world.network("other")
+    web, peer = world.attach("web", published=[tcp(8080)]), world.attach("peer")
+    far = world.attach("far", networks=["other"])
+    world.serve(web)
+    world.publish(web)
+    world.servers.append(world.host.serve(world.host.outside, OUTSIDE, 80))
+    assert world.ask(peer, other_address(web)) == other_address(peer)
+    assert world.ask(peer, OUTSIDE) == HOST
+    assert world.host.ask(world.host.outside, HOST, 8080) == OUTSIDE
+    assert world.ask(far, other_address(web), timeout=0.3) == "timeout"
+    world.close()
+    world.servers.clear()
+    assert neighbours.is_missing(world.home)
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+
+class Life:
+    """Two instances, one of them published: up, and down again."""
+
+    def __init__(self, home):
+        self.home, self.ids = home, [f"{number:012x}" for number in (1, 2)]
+
+    def up(self):
+        network.create(self.home, "shop", "default", {"name": "shop_default"}, "f")
+        rows = [Request(identity, service, 1, f"shop-{service}-1", f"{self.home.root}/{service}", {"default": {}},
+                        ports=ports_) for identity, service, ports_ in zip(self.ids, ("web", "db"), ([tcp(80)], []),
+                                                                           strict=True)]  # fmt: skip
+        attach.attach_many(self.home, "shop", rows)
+        publish.set_published(self.home, "shop", dict.fromkeys(self.ids, True))
+
+    def down(self):
+        attach.detach_many(self.home, "shop", self.ids)
+        network.remove(self.home, "shop", ["default"])
+
+    def killed(self, **settings):
+        """Up and down in a child, with settings of host.steps; whether SIGKILL ended it."""
+        child = os.fork()
+        if child == 0:
+            try:
+                for name, value in {"_active": True, **settings}.items():
+                    setattr(steps, name, value)
+                self.up()
+                self.down()
+            finally:
+                os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+
+
+def test_a_kill_at_any_step_is_made_good_by_the_next_run(world):
+    life = Life(world.home)
+    record = world.home.root + ".steps"
+    assert not life.killed(_record=record)
+    with open(record) as file:
+        names = file.read().split()
+    counted = [(name, names[: index + 1].count(name)) for index, name in enumerate(names)]
+    assert len(counted) > 20
+    for name, count in counted:
+        assert life.killed(_fail_name=name, _fail_count=str(count)), (name, count)
+        life.up()
+        observation = Observation(world.home, "shop")
+        found = observation.networks()["default"]
+        assert found.expected == found.actual, (name, count)
+        for identity in life.ids:
+            expected, actual = observation.instance(identity)
+            assert expected == actual, (name, count)
+        life.down()
+        assert network_state.environments(world.home) == []
+        assert network.sweep(world.home) == [], (name, count)
