@@ -10,7 +10,7 @@ from envkit.config.merge import mapping
 from envkit.config.ports import parse_port
 from envkit.config.rules import Place, Rewrite, Rules, rewrite
 from envkit.config.scalars import go_format
-from envkit.config.tree import Map, Origin, Seq, as_map, clone, origin_of
+from envkit.config.tree import Map, Origin, Seq, as_map, origin_of
 from envkit.config.volumes import parse_device, parse_volume
 from envkit.diagnostics import Diagnostics
 
@@ -201,20 +201,9 @@ def _ssh(value: object, place: Place) -> object:
     return value
 
 
-def _watch(value: object, place: Place) -> object:
-    """A rule for several paths is one rule per path; `x-initialSync` is the key's name before it was standard."""
-    if not isinstance(value, Seq):
-        return value
-    made = Seq()
-    for index, rule in enumerate(value):
+def _watch(value: object, _: Place) -> object:
+    """`x-initialSync` is what `initial_sync` was called before it was standard."""
+    for rule in value if isinstance(value, Seq) else ():
         if isinstance(rule, Map) and "x-initialSync" in rule and "initial_sync" not in rule:
             rule.put("initial_sync", rule["x-initialSync"], rule.at.get("x-initialSync"))
-        paths = rule.get("path") if isinstance(rule, Map) else None
-        if not isinstance(paths, Seq):
-            made.add(rule, value.at[index])
-            continue
-        for path_index, path in enumerate(paths):
-            copy = clone(rule)
-            copy.put("path", path, paths.at[path_index])
-            made.add(copy, value.at[index])
-    return made
+    return value

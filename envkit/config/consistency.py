@@ -98,6 +98,16 @@ class Consistency:
             self._known("networks", network, name, ("networks", network))
 
     def mounts(self, name: str, service: Map) -> None:
+        taken: dict[str, str] = {}
+        targets = [("tmpfs", i, item.partition(":")[0]) for i, item in enumerate(service.get("tmpfs") or ())]
+        targets += [("volumes", i, item.get("target", "")) for i, item in enumerate(service.get("volumes") or ())]
+        for key, index, target in targets:
+            if target in taken:
+                self.error(
+                    "mount-target", "Two mounts have the same target",
+                    f"`services.{name}.{key}[{index}]` and `{taken[target]}` are both at {target}",
+                    self.of_service(name, key, index), "remove one of the two")  # fmt: skip
+            taken[target] = f"services.{name}.{key}[{index}]"
         for index, mount in enumerate(service.get("volumes") or ()):
             for key in ("target", "source") if mount.get("type") == "bind" else ("target",):
                 if not mount.get(key):

@@ -93,6 +93,9 @@ def _join_default_network(services: Map) -> bool:
 
 
 def _service(service: Map, environ: Mapping[str, str]) -> None:
+    deploy = service.get("deploy")
+    if isinstance(deploy, Map) and service.get("scale") is not None:
+        deploy.setdefault("replicas", service["scale"])
     if service.get("pull_policy") == "if_not_present":
         service["pull_policy"] = "missing"
     build = service.get("build")

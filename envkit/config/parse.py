@@ -47,6 +47,7 @@ class _Builder:
         self.anchors: dict[str, tuple[Any, Origin]] = {}
         self.open: set[str] = set()
         self.aliased = 0
+        self.overriding = False  # inside `!override`, where further tags mean nothing
 
     def documents(self) -> list[tuple[Any, Origin]]:
         found: list[tuple[Any, Origin]] = []
@@ -112,8 +113,13 @@ class _Builder:
             key, at = self.value(event, depth + 1)
             plain = type(event) is libyaml.ScalarEvent and event.implicit[0]
             event = self.next()
-            tag = getattr(event, "tag", None)
-            value, origin = self.value(event, depth + 1)
+            tag = None if self.overriding else getattr(event, "tag", None)
+            if tag == "!override":
+                self.overriding = True
+                value, origin = self.value(event, depth + 1)
+                self.overriding = False
+            else:
+                value, origin = self.value(event, depth + 1)
             if (plain and key == "<<") or getattr(event, "tag", None) == _MERGE_TAG:
                 if merges:
                     self._duplicate("<<", at, merges[0][1])
@@ -145,7 +151,7 @@ class _Builder:
             if type(event) is libyaml.SequenceEndEvent:
                 return made
             value, origin = self.value(event, depth + 1)
-            if getattr(event, "tag", None) == "!reset":
+            if not self.overriding and getattr(event, "tag", None) == "!reset":
                 continue
             items.append(value)
             places.append(origin)

@@ -37,11 +37,11 @@ def _mount(directory: str) -> Key:
 
 
 def _port(item: Any) -> str:
+    """A number and the same digits as a string are two ports here, as in Compose."""
     if not isinstance(item, dict):
         return go_format(item)
-    published = go_format(item["published"]) if "published" in item else "%!s(<nil>)"
     host = item.get("host_ip", "0.0.0.0")
-    return f"{host}:{published}:{item.get('target')}/{item.get('protocol', 'tcp')}"
+    return f"{host}:{item.get('published')!r}:{item.get('target')}/{item.get('protocol', 'tcp')}"
 
 
 def _env_file(item: Any) -> str:
