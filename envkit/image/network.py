@@ -65,7 +65,7 @@ def _user(home: Home) -> Iterator[None]:
 
 def _remove_leftovers(home: Home) -> None:
     """Undo host.uplink by the names that it gives; its pin is made first and goes last."""
-    from envkit.host import namespace, neighbours, nft
+    from envkit.host import neighbours, netns, nft
     from envkit.host.netlink import Batch
 
     for path in glob(os.path.join(home.run, "netns", "build-*")):
@@ -76,4 +76,4 @@ def _remove_leftovers(home: Home) -> None:
             batch = Batch()
             batch.delete_link(f"{neighbours.prefix(home)}b{identity}")
             batch.send()
-        namespace.remove_netns(path)
+        netns.remove_netns(path)
