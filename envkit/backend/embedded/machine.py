@@ -54,6 +54,21 @@ def hard_limits() -> dict[str, int]:
     return result
 
 
+def default_ulimits() -> dict[str, dict[str, int]]:
+    """What a container gets that asks for nothing: systemd's own default, whatever the caller's shell has."""
+    return {"nofile": {"soft": 1024, "hard": min(524288, hard_limits()["nofile"])}}
+
+
+def raise_open_files() -> None:
+    """Let this process open as many files as it may: a batch holds a few descriptors per instance."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def apparmor_profile(options: tuple[str, ...]) -> str:
     """The profile for a container: what `security_opt: [apparmor=NAME]` says, else a loaded default, else ""."""
     for option in options:

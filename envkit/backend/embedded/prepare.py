@@ -255,7 +255,8 @@ class Workshop:
             spec.get("cap_add") or (), spec.get("cap_drop") or (), privileged=privileged,
             available=machine.bounding_mask(),
         )  # fmt: skip
-        limits, warnings = process.rlimits(spec.get("ulimits") or {}, machine.hard_limits())
+        ulimits = {**machine.default_ulimits(), **(spec.get("ulimits") or {})}
+        limits, warnings = process.rlimits(ulimits, machine.hard_limits())
         nodes = devices.requested(spec.get("devices") or ())
         if privileged:
             known = {row["path"] for row in nodes}

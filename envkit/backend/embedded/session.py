@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from envkit.address import Address
 from envkit.backend.base import Done, Materials
-from envkit.backend.embedded import parallel, resources, salvage, services, volumes, wait
+from envkit.backend.embedded import machine, parallel, resources, salvage, services, volumes, wait
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
@@ -237,6 +237,7 @@ def opened(
     try:
         engine = engine_of(home)
         engine.enter()
+        machine.raise_open_files()
         Cgroups.of(home).prepare(environment.name)
         session = EmbeddedSession(home, environment, supply, emit, width, engine)
         salvage.salvage(home, environment.name, session.mounted)

@@ -344,6 +344,14 @@ def test_changes_in_place_restarts_and_replacements(tmp_path):
         assert stage.plan(environment).is_empty
         observed = stage.backend.observe(environment).resources[second.address]
         assert observed.actual["limits.memory"] == 96 << 20 and observed.actual["limits.cpus"] == 0.5
+        assert run(second, "/bin/sh", "-c", "ulimit -n")[1] == "1024\n"
+        from envkit.host.cgroups import Cgroups
+
+        Cgroups.of(stage.home).write_limits(second.cgroup, {"memory": 32 << 20})  # somebody turns a knob
+        (change,) = stage.plan(environment).effective
+        assert change.action.word == "update" and {item.path for item in change.attributes} >= {"limits.memory"}
+        assert not stage.apply(environment).failed and stage.plan(environment).is_empty
+        assert instance.status(second).pid == pid
         instance.kill_all([second])
         plan = stage.plan(environment)
         assert [change.action.word for change in plan.effective] == ["update"]

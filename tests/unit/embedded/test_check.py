@@ -1,0 +1,67 @@
+"""What the embedded backend cannot do is said at plan time, with its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from envkit.address import Address
+from envkit.backend.embedded import check
+from envkit.diagnostics import Position
+from envkit.host.cgroups import Cgroups
+from envkit.host.home import Home
+from envkit.spec.environment import Environment, Resource
+
+
+def diagnose(tmp_path, kind, spec, origins=None):
+    address = Address(kind, "it")
+    resource = Resource(address, spec, "f", origins=origins or {})
+    environment = Environment("e", "/", (), True, {address: resource})
+    return check.check(Home(str(tmp_path)), environment)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "code", "is_error"),
+    [
+        ("service", {"gpus": [{}]}, "unsupported-gpus", True),
+        ("service", {"storage_opt": {"size": "1G"}}, "unsupported-storage-opt", True),
+        ("service", {"post_start": [{"command": ["x"]}]}, "unsupported-post-start", True),
+        ("service", {"runtime": "kata"}, "unsupported-runtime", False),
+        ("service", {"cgroup_parent": "/x"}, "unsupported-cgroup-parent", False),
+        ("service", {"logging": {"driver": "syslog"}}, "unsupported-logging", False),
+        ("service", {"userns_mode": "keep-id"}, "unsupported-userns-mode", True),
+        ("service", {"network_mode": "bridge"}, "unsupported-network-mode", True),
+        ("service", {"security_opt": ["credentialspec=x"]}, "unsupported-security-opt", True),
+        ("volume", {"name": "v", "driver": "rexray"}, "unsupported-volume-driver", True),
+        ("network", {"name": "n", "driver": "macvlan"}, "unsupported-network", True),
+        ("secret", {"name": "s", "external": True}, "unsupported-external", True),
+        ("config", {"name": "s", "external": True}, "unsupported-external", True),
+    ],
+)
+def test_what_is_not_there_is_said(tmp_path, kind, spec, code, is_error):
+    (found,) = [item for item in diagnose(tmp_path, kind, spec) if item.code != "missing-tool"]
+    assert (found.code, found.is_error) == (code, is_error) and found.detail
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {}, {"logging": {"driver": "none"}}, {"security_opt": ["apparmor=unconfined", "label=disable"]},
+        {"userns_mode": "host"}, {"network_mode": "host"}, {"limits": {"memory_swap": -1}},
+    ],
+)  # fmt: skip
+def test_what_is_there_is_not_said(tmp_path, spec):
+    assert [item for item in diagnose(tmp_path, "service", spec) if item.code != "missing-tool"] == []
+
+
+def test_a_limit_that_cannot_be_kept_has_its_place(tmp_path, monkeypatch):
+    bare = Cgroups(Home(str(tmp_path)))
+    monkeypatch.setattr(Cgroups, "of", classmethod(lambda cls, home: bare))
+    spec = {"limits": {"memory": 5, "blkio": {"weight": 10, "device_read_bps": []}, "pids": -1}}
+    found = diagnose(tmp_path, "service", spec, {"limits.memory": "envkit.yaml:7:3"})
+    assert [item.code for item in found] == ["unsupported-limit"] * 3
+    assert found[0].source == Position("envkit.yaml", 7, 3) and not found[0].is_error
+
+
+@pytest.mark.parametrize("text", ["", "envkit.yaml", "envkit.yaml:7", "a:b:c"])
+def test_origins_without_a_place(text):
+    assert check.position(text) is None
