@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,7 +122,7 @@ def removal(environment: Environment, address: Address, replicas: int | None, so
     """Why something goes: it left the file, or it is one replica too many."""
     if replicas is not None:
         return f"scaled down to {replicas} replica{'s' * (replicas != 1)}{_place(source)}"
-    files = " and ".join(os.path.basename(file) for file in environment.files) or "its files"
+    files = " and ".join(file.rpartition("/")[2] for file in environment.files) or "its files"
     return f"no longer in {files}"
 
 
