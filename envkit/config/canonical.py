@@ -34,6 +34,7 @@ class Canonical:
         service |= {f"pre_start.*.{path}": rule for path, rule in container.items()}
         self.rules = Rules.of(
             {f"services.*.{path}": rule for path, rule in service.items()}
+            | {f"jobs.*.{path}": rule for path, rule in container.items()}
             | {f"{kind}.*": self._external for kind in ("volumes", "networks", "secrets", "configs")}
         )
 

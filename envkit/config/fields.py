@@ -142,6 +142,8 @@ SERVICE: Fields = {
     "stdin_open": flag, "tty": flag,
 }  # fmt: skip
 
+JOB: Fields = {"triggers": struct({"schedule": text, "manual": flag}), **CONTAINER}
+
 _FILE_OBJECT: Fields = {
     "name": text, "file": text, "environment": text, "content": text, "external": flag, "labels": mapping,
     "driver": text, "driver_opts": mapping, "template_driver": text,
@@ -151,6 +153,7 @@ DOCUMENT: Fields = {
     "models": table(struct({"name": text, "model": text, "context_size": count, "runtime_flags": strings})),
     "name": text,
     "services": table(struct(SERVICE, always=("command", "entrypoint"))),
+    "jobs": table(struct(JOB, always=("command", "entrypoint"))),
     "networks": table(struct({
         "name": text, "driver": text, "driver_opts": mapping,
         "ipam": struct({

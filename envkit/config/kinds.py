@@ -185,6 +185,8 @@ def _pairs(value: Any, slot: Slot, null: str | None) -> Map:
     if isinstance(value, Map):
         for key in sorted(value):
             item = value[key]
+            if not key:
+                raise ValueError("has an empty name")
             made.put(key, null if item is None else go_format(item), value.at.get(key, slot.origin))
     elif isinstance(value, Seq):
         found: dict[str, tuple[str | None, Origin | None]] = {}

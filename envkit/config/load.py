@@ -268,9 +268,10 @@ class _Loader:
         if not self.options.no_interpolate and "$" in written:
             result = Interpolator(self.located.environ, self.problems).text(written, "name", origin)
             written = result[0] if result else ""
-        name = lookup.project_name(written) or lookup.project_name(os.path.basename(self.located.directory))
+        name = lookup.project_name(written or os.path.basename(self.located.directory))
         if not name:
             self.problems.error(
-                "project-name", "The project has no name", f"none can be made of {self.located.directory}", None,
+                "project-name", "The project has no name",
+                f"none can be made of {written or self.located.directory!r}", origin.position if origin else None,
                 "write `name:` in the file, or use --project-name")  # fmt: skip
         return name

@@ -59,18 +59,19 @@ def set_defaults(document: Map) -> None:
 
 def normalize(document: Map, project: str, environ: Mapping[str, str], merge: Merge) -> None:
     """The implicit parts of a whole project, in place."""
-    services = document.get("services")
-    if isinstance(services, Map):
-        if _join_default_network(services):
-            networks = document.get("networks")
-            if not isinstance(networks, Map):
-                networks = Map()
-                document["networks"] = networks
-            networks.setdefault("default", None)
-        for name, service in services.items():
-            if isinstance(service, Map):
-                _service(service, environ)
-                _hooks(name, service, merge)
+    services, jobs = document.get("services"), document.get("jobs")
+    users = [section for section in (services, jobs) if isinstance(section, Map)]
+    used = [_join_default_network(section) for section in users]
+    if any(used):
+        networks = document.get("networks")
+        if not isinstance(networks, Map):
+            networks = Map()
+            document["networks"] = networks
+        networks.setdefault("default", None)
+    for name, service in services.items() if isinstance(services, Map) else ():
+        if isinstance(service, Map):
+            _service(service, environ)
+            _hooks(name, service, merge)
     for kind in ("networks", "volumes", "configs", "secrets"):
         section = document.get(kind)
         if isinstance(section, Map):

@@ -54,7 +54,7 @@ class Paths:
     def _context(self, value: object, _: Place) -> object:
         if not isinstance(value, str) or "://" in value or value.startswith((*_REMOTE_CONTEXTS, "service:")):
             return value
-        return self.absolute(value)
+        return self.absolute(value) if value else value
 
     def _watched(self, value: object, _: Place) -> object:
         if not isinstance(value, str) or not value:
