@@ -145,16 +145,25 @@ class Cgroups:
 
 
 def read(directory: str, name: str) -> str:
-    """A control file's text; "" when it or its cgroup is absent, or it has no value (EOPNOTSUPP, ENODEV)."""
+    """A control file's text; "" when it or its cgroup is absent, or it has no value (EOPNOTSUPP, ENODEV).
+
+    By descriptor, at half of open()'s price: every plan reads a handful per instance.
+    """
     try:
-        with open(f"{directory}/{name}", "rb", buffering=0) as file:
-            return file.read().decode().strip()
+        descriptor = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return ""
+    try:
+        data = b""
+        while chunk := os.read(descriptor, 1 << 16):
+            data += chunk
+        return data.decode().strip()
     except OSError as error:
         if error.errno in (19, 95):
             return ""
         raise
+    finally:
+        os.close(descriptor)
 
 
 def write(directory: str, name: str, value: object) -> None:

@@ -15,10 +15,15 @@ from collections.abc import Iterable
 def _stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat after the command name: [0] is the state, [19] the start time."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            data = file.read()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         return None
+    try:
+        data = os.read(descriptor, 4096)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
     return data[data.rindex(b")") + 2 :].decode().split()
 
 
