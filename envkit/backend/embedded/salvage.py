@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal as signals
 import threading
 from contextlib import suppress
 
@@ -18,7 +17,6 @@ from envkit.host import proc
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import remove_tree
 from envkit.host.home import Home
-from envkit.host.lock import Lock, is_locked
 from envkit.host.namespace import Engine
 from envkit.host.steps import step
 
@@ -76,19 +74,6 @@ def _end_strangers(home: Home, environment: str, known: set[str]) -> None:
         forget_shadow(Cgroups.of(home).path_for(environment, identity))
 
 
-def end_supervisor(home: Home, environment: str) -> None:
-    """End the environment's supervisor and wait for it; fine when there is none."""
-    from envkit.backend.embedded import supervisor
-
-    path = supervisor.lock_path(home, environment)
-    if is_locked(path):
-        pid = int((Lock(path).holder() or {}).get("pid", 0))
-        if pid > 0:
-            proc.kill_and_wait([pid], _END, signals.SIGTERM)
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
 def is_empty(home: Home, environment: str) -> bool:
     """Whether neither an instance nor a network of the environment is left."""
     from envkit.backend.embedded import wiring
@@ -98,9 +83,9 @@ def is_empty(home: Home, environment: str) -> bool:
 
 def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
     """Remove every trace of an empty environment but its volumes and its journal."""
-    from envkit.backend.embedded import wiring
+    from envkit.backend.embedded import supervisor, wiring
 
-    end_supervisor(home, environment)
+    supervisor.end(home, environment)
     wiring.forget_networks(home, environment)
     step("environment.remove")
     teardown.unmount_below([run_directory(home, environment)], mounted)

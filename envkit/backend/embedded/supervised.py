@@ -70,6 +70,9 @@ class Supervised:
         runtime = runtime_of(self.supervisor.home)
         init = runtime.init(self.record.id)
         if init is None or not proc.is_alive(init.pid, init.start):
+            if self.record.desired != "running" and self.attempts.next is not None:
+                self.attempts.next = None  # stopped while it waited for its restart
+                self._save_attempts()
             if self._pidfd is None and init is not None:
                 self._set_timer("end", 0.0, self._consider_end)
             return
@@ -239,10 +242,11 @@ class Supervised:
 
     def _probed(self, monitor: health.Monitor, start: float, end: float, code: int, output: str) -> None:
         before = monitor.status
-        if monitor.finished(start, end, code, output):
-            self._save("health.json", monitor.to_json())
+        changed = monitor.finished(start, end, code, output)
         if monitor.status != before:
             self._event("health_status", monitor.status)
+        if changed:
+            self._save("health.json", monitor.to_json())
         self._plan_probe()
 
     # -- the log --
@@ -317,17 +321,13 @@ class Supervised:
             return
 
 
+# instance.py can tell these as well, with imports that a resident process does without
+
+
 def _exit_code(record: records.Record) -> int | None:
-    try:
-        with open(record.exit_file, encoding="ascii") as file:
-            return int(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
+    text = records.slurp(record.exit_file)
+    return int(text) if text else None
 
 
 def _monitor_is_alive(record: records.Record) -> bool:
-    try:
-        with open(record.path("conmon.pid"), encoding="ascii") as file:
-            return proc.is_alive(int(file.read()))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
+    return proc.is_alive(int(records.slurp(record.path("conmon.pid")) or 0))

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _EARLY_PROBES = 4  # at a time, of those that only look whether a service is up already
 _LINGER = 1.0  # seconds without an instance before it ends
 _NAMES = frozenset({"record.json", "pid"})  # of a record directory: what tells of a new state
-_spawned: list[int] = []
+_END = 5.0  # seconds that it has to end when told
+_spawned: dict[int, str] = {}  # by this process: pid -> lock file
 
 
 def lock_path(home: Home, environment: str) -> str:
@@ -59,7 +60,7 @@ def ensure_running(home: Home, environment: str) -> None:
         holder = Lock(lock_path(home, environment)).holder() or {}
         if holder.get("who", {}).get("version") in (None, __version__):  # None: it has just begun
             return
-        proc.kill_and_wait([int(holder["pid"])], 5.0, signal.SIGTERM)  # of an earlier envkit
+        proc.kill_and_wait([int(holder["pid"])], _END, signal.SIGTERM)  # of an earlier envkit
     os.makedirs(os.path.dirname(lock_path(home, environment)), mode=0o700, exist_ok=True)
     log = os.path.join(directory, "supervisor.log")
     actions = [
@@ -69,7 +70,20 @@ def ensure_running(home: Home, environment: str) -> None:
     ]
     argv = command("run", home.root, environment)
     variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
-    _spawned.append(os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsid=True))
+    pid = os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsid=True)
+    _spawned[pid] = lock_path(home, environment)
+
+
+def end(home: Home, environment: str) -> None:
+    """End the environment's supervisor and wait for it, one that has only just been started included."""
+    path = lock_path(home, environment)
+    doomed = {pid for pid, own in _spawned.items() if own == path}
+    if is_locked(path) and (pid := int((Lock(path).holder() or {}).get("pid", 0))):
+        doomed.add(pid)
+    proc.kill_and_wait(doomed, _END, signal.SIGTERM)
+    _reap()
+    if os.path.exists(path):
+        os.unlink(path)
 
 
 def _reap() -> None:
@@ -80,7 +94,7 @@ def _reap() -> None:
         except ChildProcessError:  # another's child: we were forked since, or it has been reaped
             ended = True
         if ended:
-            _spawned.remove(pid)
+            del _spawned[pid]
 
 
 def command(*words: str) -> list[str]:
@@ -154,7 +168,8 @@ class Supervisor:
         self.loop.watch(self._inotify.fileno(), self._notices)
         self._watch_networks()
         self._scan()
-        self.loop.run()
+        if self._instances:
+            self.loop.run()
 
     def _watch_networks(self) -> None:
         """Serve names as soon as there is a network; from then on the resolver follows the networks by itself."""

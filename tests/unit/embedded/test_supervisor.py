@@ -165,6 +165,18 @@ def test_a_stopped_instance_stays_stopped_and_exit_0_is_no_failure(tmp_path: Pat
     in_engine(tmp_path, body)
 
 
+def test_stopped_while_it_waits_for_its_restart(tmp_path: Path) -> None:
+    def body(home: Home) -> None:
+        made = make(home, "web", ["/bin/false"], restart={"policy": "always", "delay": 30.0})
+        supervise(home)
+        wait_for(lambda: restart.read(made.directory).next is not None, "the wait")
+        made.desired = "stopped"
+        made.save()
+        wait_for(lambda: restart.read(made.directory).next is None, "its end")
+
+    in_engine(tmp_path, body)
+
+
 def test_a_killed_conmon_means_an_unknown_exit_code_and_a_restart(tmp_path: Path) -> None:
     def body(home: Home) -> None:
         made = make(home, "web", FOREVER, restart={"policy": "on-failure"})
