@@ -71,6 +71,7 @@ class _Loader:
         self.canonical = Canonical(self.problems, lenient=options.no_interpolate)
         self.include = Include(self.documents, self.merge, self.sources, self.problems)
         self.hardened = bool(self.located.files) and lookup.is_hardened(self.located.files[0])
+        self.extended = self.hardened  # whether a file has been read that may use envkit's own keys
         self.texts: dict[str, list[tuple[Any, Origin]]] = {}
         self.bases: dict[tuple[str, str, int], Map | None] = {}
         self.interpolators: dict[int, Interpolator] = {}
@@ -233,7 +234,8 @@ class _Loader:
         return self.interpolators[key]
 
     def _validate(self, document: Map, file: str) -> None:
-        schema = "environment" if self.hardened or lookup.is_hardened(file) else "compose"
+        self.extended = self.extended or lookup.is_hardened(file)
+        schema = "environment" if self.extended else "compose"
         self.problems.items.extend(check(document, Origins(document), schema))
         if "version" in document:
             origin = document.at.get("version")
