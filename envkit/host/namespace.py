@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from envkit.errors import HostError, UnsupportedError
 from envkit.host import files, mounts, proc, syscalls
@@ -181,7 +182,7 @@ class Engine:
         newer one may have the smaller id when this process is itself in a namespace that was made on another CPU.
         """
         refused: HostError | None = None
-        for cpu in (None, *sorted(os.sched_getaffinity(0))):
+        for cpu in (None, *range(os.cpu_count() or 1)):
             try:
                 self._create_on(cpu)
             except HostError as error:
@@ -200,7 +201,8 @@ class Engine:
         child = os.fork()
         if child == 0:
             if cpu is not None:
-                os.sched_setaffinity(0, {cpu})
+                with suppress(OSError):  # a CPU that this process may not use
+                    os.sched_setaffinity(0, {cpu})
             _child_of_creation(ready, told, hold, go, self.directory, self._mark)
         os.close(told)
         os.close(hold)
