@@ -126,8 +126,10 @@ def _images(home: Home, environment: Environment) -> tuple[dict[str, str], dict[
     digests: dict[str, str] = {}
     found: dict[Address, ObservedResource] = {}
     for address, value in resources.load_all(home, environment.name).items():
-        digest = str(value.get("digest") or "")
-        missing = address.kind == "image" and (not digest or store.resolve(digest) is None)
+        # A reference means what the store says now; what is made here is what was made last.
+        name = str(value["spec"].get("reference") or value.get("digest") or "")
+        digest = (store.resolve(name) or "") if address.kind == "image" and name else ""
+        missing = address.kind == "image" and not digest
         if address.kind == "image" and not missing:
             digests[address.name] = digest
         found[address] = ObservedResource(

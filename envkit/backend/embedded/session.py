@@ -98,11 +98,12 @@ class EmbeddedSession:
         """The digest of a service's image. Raises NotFoundError saying how to get it."""
         from envkit.image.store import Store
 
-        if self.environment.get("image", name) is not None:
-            value = resources.load(self.home, self.environment.name, Address("image", name)) or {}
-            if digest := str(value.get("digest") or ""):
-                return digest
-        found = Store(self.home).resolve(name)
+        resource = self.environment.get("image", name)
+        wanted = name
+        if resource is not None:
+            made = resources.load(self.home, self.environment.name, Address("image", name)) or {}
+            wanted = str(resource.spec.get("reference") or made.get("digest") or name)
+        found = Store(self.home).resolve(wanted)
         if found is None:
             raise NotFoundError(
                 "An image is not here", name,

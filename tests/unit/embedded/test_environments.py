@@ -345,3 +345,24 @@ def test_one_process_goes_down_and_up_again_even_inside_another_mount_namespace(
             assert stage.ps()["app"].state is InstanceState.RUNNING
             assert not stage.down(environment, timeout=0).failed
             os.sched_setaffinity(0, range(os.cpu_count()))
+
+
+@isolated
+def test_a_reference_that_means_another_image_now_replaces_its_services(tmp_path):
+    from dataclasses import replace
+
+    from envkit.digest import fingerprint
+    from envkit.spec.environment import Resource
+
+    with staged(tmp_path) as stage:
+        address = Address("image", "busybox:test")
+        spec = {"name": "busybox:test", "reference": "busybox:test"}
+        environment = stage.environment({"app": {}})
+        image = Resource(address, spec, fingerprint(spec))
+        environment = replace(environment, resources={address: image, **environment.resources})
+        assert not stage.apply(environment).failed and stage.plan(environment).is_empty
+        before = record_of(stage, "app")
+        stage.image(Env=["NEWER=1"])
+        assert not stage.apply(environment).failed and stage.plan(environment).is_empty
+        assert record_of(stage, "app").image_digest != before.image_digest
+        assert "NEWER=1" in run(record_of(stage, "app"), "/bin/env")[1]
