@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+
+from envkit.values import field, replace
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ARCHIVE, SECURITY = "http://deb.debian.org/debian", "http://security.debian.org/debian-security"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from envkit.errors import ApplyError, HostError, NotFoundError
@@ -17,9 +16,10 @@ from envkit.image.memory import Made, Memory
 from envkit.image.space import Space
 from envkit.image.step import Context
 from envkit.image.store import StoredImage
+from envkit.values import field, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Base:
     """layers: bottom first, unpacked. config: the OCI `config` object; history: one entry per layer; document: what
     else of the OCI configuration is inherited."""

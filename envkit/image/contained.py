@@ -14,11 +14,11 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Event as Flag
 
 from envkit.errors import EnvkitError, HostError
 from envkit.host.process import require
+from envkit.values import value
 
 LAST_LINES = 20
 _POLL = 0.2  # seconds between looks at the cancel flag
@@ -29,7 +29,7 @@ class InterruptedBuildError(EnvkitError):
     """The build was cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """How it ended. returncode is 128 + N for a signal; last: at most LAST_LINES lines of its output."""
 

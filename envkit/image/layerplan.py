@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from envkit.errors import EnvkitError
 from envkit.events import ignore
@@ -16,9 +15,10 @@ from envkit.image.space import Space
 from envkit.image.step import Context
 from envkit.image.store import Store
 from envkit.spec.canonical import ImageSpec, LayerSpec
+from envkit.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerStep:
     """One layer. key is empty where it depends on a layer that is not made yet; reason: for people."""
 

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from glob import glob
 
 from envkit.errors import HostError
 from envkit.host.home import Home
 from envkit.image.sandbox import Bind
 from envkit.image.space import Space
+from envkit.values import value
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Network:
     """namespace: path of its pin, None for one with nothing but a loopback. resolver: the content of resolv.conf."""
 
     namespace: str | None = None
     resolver: str = ""
 
-    def binds(self, space: Space) -> tuple[Bind, ...]:
-        """hosts and resolv.conf for a command; the root's own files are neither shown nor changed."""
+    def binds(self, space: Space, names: Mapping[str, Sequence[str]] | None = None) -> tuple[Bind, ...]:
+        """hosts and resolv.conf for a command; the root's own files are neither shown nor changed. names: further
+        hosts, with their addresses."""
         directory = space.directory("network")
         found = []
-        for name, content in (("hosts", _HOSTS), ("resolv.conf", self.resolver)):
+        hosts = _HOSTS + "".join(f"{address}\t{name}\n" for name, all_of in (names or {}).items() for address in all_of)
+        for name, content in (("hosts", hosts), ("resolv.conf", self.resolver)):
             path = os.path.join(directory, name)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(content)

@@ -82,7 +82,7 @@ def _portable(value: Any, keep: set[str] | frozenset[str] = frozenset()) -> Any:
 def title(layer: LayerSpec) -> str:
     """One line about a layer, for people and for the image's history: `apt nginx`, `copy ./app /srv/app`."""
     kind, args = layer["kind"], layer["args"]
-    words: list[str] = []
+    words: list[str] = [args["title"]] if "title" in args else []
     if kind in ("apt", "pip", "npm"):
         words = list(args.get("packages", ()))
         words += [_base_name(args[key]) for key in ("requirements", "context") if key in args]

@@ -11,17 +11,17 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from threading import Event as Flag
 
 from envkit.host.process import find, require
 from envkit.image import contained
-from envkit.image.confinement import CAPABILITIES, MASKED, READ_ONLY, seccomp
+from envkit.image.confinement import CAPABILITIES, EVERY_CAPABILITY, MASKED, READ_ONLY, seccomp
 from envkit.image.contained import Line, Outcome
 from envkit.image.users import ROOT, Identity
+from envkit.values import field, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bind:
     """A file or directory of this machine, seen at target during the command."""
 
@@ -30,9 +30,10 @@ class Bind:
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
-    """What to run. network: path of a network namespace's pin, None: one with nothing but a loopback."""
+    """What to run. network: path of a network namespace's pin, None: one with nothing but a loopback. tmpfs: the size
+    of one in bytes is in sizes, where it has one. rlimits: name -> {"soft", "hard"}. privileged: no confinement."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +42,10 @@ class Command:
     network: str | None = None
     binds: tuple[Bind, ...] = ()
     tmpfs: tuple[str, ...] = ("/tmp",)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    shm_size: int = 64 << 20
+    rlimits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    privileged: bool = False
 
 
 def run(
@@ -81,9 +86,12 @@ def bundle(root: str, command: Command) -> dict[str, object]:
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
-        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
+        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={command.shm_size}"),
         _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-        *(_mount(path, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777") for path in command.tmpfs),
+        *(
+            _mount(path, "tmpfs", "tmpfs", "nosuid", "nodev", "mode=1777", *_size(command.sizes.get(path, 0)))
+            for path in command.tmpfs
+        ),
         *(
             _mount(bind.target, "bind", bind.source, *_BOUND, "ro" if bind.read_only else "rw")
             for bind in command.binds
@@ -96,7 +104,9 @@ def bundle(root: str, command: Command) -> dict[str, object]:
         "namespaces": [{"type": name} for name in ("pid", "ipc", "uts", "mount")] + [network],
         "maskedPaths": list(MASKED), "readonlyPaths": list(READ_ONLY),
     }  # fmt: skip
-    if (profile := seccomp()) is not None:
+    if command.privileged:
+        linux["maskedPaths"], linux["readonlyPaths"] = [], []
+    elif (profile := seccomp()) is not None:
         linux["seccomp"] = profile
     return {
         "ociVersion": "1.0.2",
@@ -106,7 +116,13 @@ def bundle(root: str, command: Command) -> dict[str, object]:
             "args": list(command.argv),
             "env": [f"{name}={value}" for name, value in command.environment.items()],
             "cwd": command.workdir,
-            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
+            "capabilities": dict.fromkeys(
+                ("bounding", "effective", "permitted"), EVERY_CAPABILITY if command.privileged else CAPABILITIES
+            ),
+            "rlimits": [
+                {"type": f"RLIMIT_{name.upper()}", "soft": pair["soft"], "hard": pair["hard"]}
+                for name, pair in command.rlimits.items()
+            ],
             "noNewPrivileges": False,
         },
         "root": {"path": root, "readonly": False},
@@ -114,6 +130,10 @@ def bundle(root: str, command: Command) -> dict[str, object]:
         "mounts": mounts,
         "linux": linux,
     }  # fmt: skip
+
+
+def _size(size: int) -> tuple[str, ...]:
+    return (f"size={size}",) if size else ()
 
 
 def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, object]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from glob import glob
 
 from envkit.host.files import remove_tree
@@ -17,24 +16,29 @@ from envkit.image.aptsources import AptSource, for_this_machine, parse_deb822, p
 from envkit.image.recipe import EPOCH
 from envkit.image.sandbox import Bind
 from envkit.image.space import Space
+from envkit.values import replace, value
 
 PLACE = "/run/envkit"
 _CERTIFICATE_VARIABLES = (
     "SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "PIP_CERT", "GIT_SSL_CAINFO",
 )  # fmt: skip
-_APT = """\
+_APT_SOURCES = """\
 Dir::Etc::SourceList "/dev/null";
 Dir::Etc::SourceParts "{place}/sources";
-Dir::Etc::Preferences "{place}/preferences";
+"""
+_APT_PLACES = """\
 Dir::Etc::netrc "{place}/auth.conf";
 Dir::State::Lists "{place}/lists";
+APT::Sandbox::User "root";
+"""
+_APT = """\
+Dir::Etc::Preferences "{place}/preferences";
 Dir::Cache::Archives "{place}/archives";
 Dir::Cache::pkgcache "{place}/archives/pkgcache.bin";
 Dir::Cache::srcpkgcache "{place}/archives/srcpkgcache.bin";
 Dir::Log "/tmp";
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";
-APT::Sandbox::User "root";
 APT::Get::Assume-Yes "true";
 APT::Keep-Downloaded-Packages "true";
 Acquire::Languages "none";
@@ -43,7 +47,7 @@ DPkg::Use-Pty "false";
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settings:
     """binds and environment for a command; sources: what apt fetches from; directory: PLACE on this machine."""
 
@@ -60,9 +64,12 @@ def base_environment() -> dict[str, str]:
     }  # fmt: skip
 
 
-def lay_out(space: Space, root: str, environ: Mapping[str, str], preferences: str = "") -> Settings:
+def lay_out(
+    space: Space, root: str, environ: Mapping[str, str], preferences: str = "", *, as_written: bool = False
+) -> Settings:
     """Write the settings into the space, anew each time; root is the image's, whose own apt sources decide which suites
-    are used."""
+    are used. as_written: apt decides as it would anywhere (questions, recommended packages), and reads the image's own
+    sources where this machine has none in their stead."""
     directory = space.directory("settings")
     remove_tree(directory)
     space.directory("settings")
@@ -76,13 +83,16 @@ def lay_out(space: Space, root: str, environ: Mapping[str, str], preferences: st
     if certificates:
         shutil.copyfile(certificates, os.path.join(directory, "certificates.crt"))
         environment.update(dict.fromkeys(_CERTIFICATE_VARIABLES, f"{PLACE}/certificates.crt"))
-    sources = for_this_machine(image_sources(root), machine.apt_sources())
-    _apt(space, sources, bool(certificates), preferences)
+    written = image_sources(root)
+    sources = for_this_machine(written, machine.apt_sources())
+    _apt(space, sources, bool(certificates), preferences, as_written=as_written, same=sources == written)
     pip, npm = machine.pip_settings(environ), machine.npm_settings(environ)
     space.file("settings/pip.conf", "[global]\n" + "".join(f"{key} = {_indent(value)}\n" for key, value in pip.items()))
     space.file("settings/npmrc", _npmrc(npm, bool(certificates)))
+    if not as_written:
+        environment["DEBIAN_FRONTEND"] = "noninteractive"
     environment |= {
-        "APT_CONFIG": f"{PLACE}/apt.conf", "DEBIAN_FRONTEND": "noninteractive", "PIP_CONFIG_FILE": f"{PLACE}/pip.conf",
+        "APT_CONFIG": f"{PLACE}/apt.conf", "PIP_CONFIG_FILE": f"{PLACE}/pip.conf",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore",
         "NPM_CONFIG_USERCONFIG": f"{PLACE}/npmrc",
     }  # fmt: skip
@@ -103,12 +113,15 @@ def image_sources(root: str) -> list[AptSource]:
     return found
 
 
-def _apt(space: Space, sources: list[AptSource], certificates: bool, preferences: str) -> None:
+def _apt(
+    space: Space, sources: list[AptSource], certificates: bool, preferences: str, *, as_written: bool, same: bool
+) -> None:
     stanzas = [_with_key(space, number, source).encode() for number, source in enumerate(sources)]
     space.file("settings/sources/all.sources", "\n".join(stanzas))
     space.file("settings/preferences", preferences)
     space.file("settings/auth.conf", machine.apt_credentials(), 0o600)
-    lines = [_APT.format(place=PLACE), *(line + "\n" for line in machine.apt_settings())]
+    parts = ("" if as_written and same else _APT_SOURCES, _APT_PLACES, "" if as_written else _APT)
+    lines = [*(part.format(place=PLACE) for part in parts), *(line + "\n" for line in machine.apt_settings())]
     if certificates:
         lines.append(f'Acquire::https::CaInfo "{PLACE}/certificates.crt";\n')
     space.file("settings/apt.conf", "".join(lines))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Any
 
@@ -20,6 +19,7 @@ from envkit.image.space import Space
 from envkit.image.store import Store
 from envkit.image.users import ROOT, Identity
 from envkit.spec.canonical import LayerSpec
+from envkit.values import field, struct, value
 
 _PAUSE = 0.2  # seconds between two progress events of one layer
 
@@ -29,13 +29,13 @@ def no_secret(name: str) -> bytes:
     raise NotFoundError("a build asks for a secret that nobody gave", f"secrets.{name}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Context:
     """What all layers of one image share.
 
     directory: the project's. images: the digests of the other images, by key. origin: a path of the ImageSpec
     (`layers[2]`) to its place in the YAML. secret: the content of a secret. environ: this process's variables.
-    fresh: what was made before does not count.
+    fresh: what was made before does not count. pull: references are looked up at their registries again.
     """
 
     address: str
@@ -52,7 +52,7 @@ class Context:
     fresh: bool = False
 
 
-@dataclass(slots=True)
+@struct
 class Step:
     """One layer. root: what is below it, merged (writable once it is being made); environment: the image's variables;
     number counts from 1."""
