@@ -8,12 +8,9 @@ doing less.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 
 import pytest
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # so that `tests.support` is found
 
 from tests.support.leaks import Snapshot, leaks
 
