@@ -98,13 +98,26 @@ class _Below(Ignore):
         return self._own.prunes(directory) or self._rules.prunes(self._place + directory)
 
 
-def rules_for(directory: str, source: str, exclude: Iterable[str] = ()) -> Ignore:
+def rules_for(directory: str, source: str, exclude: Iterable[str] = (), rules: Ignore | None = None) -> Ignore:
     """What is left out of the tree at source: by the ignore file of directory (when source is in it), whose patterns
-    are rooted there, or by exclude, rooted at source."""
+    are rooted there, or by exclude, rooted at source. rules: instead of the ignore file's."""
     relative = os.path.relpath(source, directory)
-    place = "" if relative == "." else relative + "/"
-    project = Ignore() if relative.startswith("..") else Ignore.of_directory(directory)
-    return _Below(project, place, Ignore(exclude))
+    if relative.startswith(".."):
+        return _Below(Ignore(), "", Ignore(exclude))
+    project = Ignore.of_directory(directory) if rules is None else rules
+    return below(project, "" if relative == "." else relative, exclude)
+
+
+def below(rules: Ignore, place: str, exclude: Iterable[str] = ()) -> Ignore:
+    """The rules of a directory for the tree at place in it ("": itself), and further patterns rooted there."""
+    return _Below(rules, place + "/" if place else "", Ignore(exclude))
+
+
+def of_dockerfile(context: str, dockerfile: str) -> str:
+    """The ignore file that holds for a Dockerfile's context: the Dockerfile's own (NAME.dockerignore beside it), else
+    the context's; "" when there is none."""
+    places = ([dockerfile + ".dockerignore"] if dockerfile else []) + [os.path.join(context, name) for name in FILES]
+    return next((path for path in places if os.path.isfile(path)), "")
 
 
 def _parse(line: str) -> _Pattern | None:
@@ -123,12 +136,13 @@ def _parse(line: str) -> _Pattern | None:
     wild = _WILD.search(text)
     literal = text[: wild.start()] if wild else text
     try:
-        return _Pattern(text, takes_back, re.compile(_expression(text), re.DOTALL), literal)
+        return _Pattern(text, takes_back, re.compile(expression(text), re.DOTALL), literal)
     except re.error as error:
         raise HostError("an ignore pattern is wrong", f"{text!r}: {error}") from error
 
 
-def _expression(text: str) -> str:
+def expression(text: str) -> str:
+    """A pattern as a regular expression for the whole of a path. Raises re.error."""
     out = []
     position = 0
     while position < len(text):

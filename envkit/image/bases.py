@@ -42,6 +42,10 @@ def make(context: Context, base: Mapping[str, Any], memory: Memory) -> Base:
         return _stored(context, context.images[base["image"]])
     if "oci" in base or "archive" in base:
         return _stored(context, _loaded(context, base))
+    if "build" in base:
+        from envkit.image.dockerfile.build import build as build_dockerfile
+
+        return _stored(context, build_dockerfile(context, "", base["build"], memory))
     reference = base["reference"]
     locked = context.lock.get("references", reference)
     digest = (context.store.resolve(locked) if locked else None) or context.store.resolve(reference)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event as Flag
 
-from envkit.errors import EnvkitError, HostError, NotFoundError, UnsupportedError
+from envkit.errors import EnvkitError, HostError, NotFoundError
 from envkit.events import Emit, Event, EventKind
 from envkit.host.home import Home
 from envkit.host.idmap import IdMap
@@ -80,6 +80,13 @@ class Builder:
 
     def build(self) -> str:
         """The digest of the image, tagged."""
+        if "build" in self.spec:
+            from envkit.image.dockerfile.build import build as build_dockerfile
+
+            spec = self.spec
+            return build_dockerfile(
+                self.context, spec["name"], spec["build"], self.memory, str(spec.get("platform") or "")
+            )
         if "base" not in self.spec:
             return self._existing()
         if digest := self._remembered(self._whole_key()):
@@ -119,9 +126,6 @@ class Builder:
 
     def _existing(self) -> str:
         """An image that is not made here: it has to be in the store."""
-        if "build" in self.spec:
-            hint = "write its steps as `layers:`"
-            raise UnsupportedError("a Dockerfile cannot be built yet", self.spec["name"], hint)
         reference = self.spec.get("reference", self.spec["name"])
         digest = self.context.store.resolve(reference)
         if digest is None:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from envkit.digest import canonical_json
@@ -21,10 +20,15 @@ from envkit.image.compression import decompressed, detect
 from envkit.image.manifest import LayerInfo, chain_id
 from envkit.image.tar import Source
 from envkit.image.unpack import unpack
+from envkit.spec.dockerfile.platform import architecture
+from envkit.values import replace
 
 if TYPE_CHECKING:
     from envkit.image.store import Store
 
+__all__ = [
+    "add_layer", "architecture", "encode_config", "make_tree", "rebase_layer", "settle", "timestamp", "verify_layer",
+]  # fmt: skip
 
 def add_layer(store: Store, source: Source, below: Sequence[LayerInfo], created_by: str, origin: str) -> LayerInfo:
     """See Store.add_layer."""
@@ -141,21 +145,10 @@ def encode_config(config: Mapping[str, Any], layers: Sequence[LayerInfo]) -> byt
     return canonical_json(value)
 
 
-_ARCHITECTURES = {
-    "x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "i386": "386", "loongarch64": "loong64",
-}  # fmt: skip
-
-
 def timestamp() -> str:
     """SOURCE_DATE_EPOCH (reproducible-builds.org/specs/source-date-epoch) as RFC 3339, 1970 when it is unset."""
     seconds = int(os.environ.get("SOURCE_DATE_EPOCH") or 0)
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def architecture() -> str:
-    """This machine's architecture in Go's words, which images use."""
-    machine = os.uname().machine
-    return _ARCHITECTURES.get(machine, machine)
 
 
 def _diff_id(store: Store, path: str) -> str:

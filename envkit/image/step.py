@@ -50,6 +50,7 @@ class Context:
     environ: Mapping[str, str] = field(default_factory=dict)
     cancelled: Flag | None = None
     fresh: bool = False
+    pull: bool = False
 
 
 @struct
