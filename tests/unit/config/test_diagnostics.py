@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import judge
 import pytest
 
 from envkit.diagnostics import Diagnostic
 from envkit.errors import InputError
+from tests.support import judge
 
 DIRECTORY = judge.CASES.parent / "diagnostics"
 CASES = {case.name: case for path in sorted(DIRECTORY.glob("*.txt")) for case in judge.read(path)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import judge
 import pytest
 
 from envkit.errors import InputError
+from tests.support import judge
 
 ENVKIT = """\
 images: {app: {from: scratch}}

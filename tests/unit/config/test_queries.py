@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import judge
 import pytest
 
 from envkit.config.load import load_model
@@ -20,6 +19,7 @@ from envkit.config.queries import (
     variable_table,
 )
 from envkit.errors import InputError
+from tests.support import judge
 
 PROJECT = judge.Case(
     "queries",

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from handmade import in_engine, log_text, make, supervise, wait_for
 
 from envkit.address import Address
 from envkit.backend.embedded import copy, events, instance, record, stats
@@ -17,6 +16,7 @@ from envkit.errors import ApplyError, ConflictError, EnvkitError, NotFoundError
 from envkit.events import Event
 from envkit.host.home import Home
 from envkit.observed.state import InstanceState
+from tests.unit.embedded.handmade import in_engine, log_text, make, supervise, wait_for
 
 pytestmark = pytest.mark.root
 

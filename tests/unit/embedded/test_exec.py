@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from handmade import in_engine, make, wait_for
 
 from envkit.address import Address
 from envkit.backend.base import ExecRequest
@@ -17,6 +16,7 @@ from envkit.backend.embedded import exec as executing
 from envkit.backend.embedded import instance, record, terminal
 from envkit.errors import ConflictError, EnvkitError, NotFoundError
 from envkit.host.home import Home
+from tests.unit.embedded.handmade import in_engine, make, wait_for
 
 pytestmark = pytest.mark.root
 

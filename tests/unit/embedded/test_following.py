@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from handmade import wait_for
-
 from envkit.backend.base import LogQuery
 from envkit.backend.embedded import events
 from envkit.backend.embedded.logs import logs
 from envkit.host.home import Home
+from tests.unit.embedded.handmade import wait_for
 
 
 class Follower:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade import wait_for
 
 from envkit.backend.base import RunRequest
 from envkit.backend.embedded import instance, oneoff, supervisor, terminal, volumes
@@ -25,6 +24,7 @@ from envkit.host.namespace import Engine
 from envkit.spec.environment import Environment
 from tests.support.isolation import isolated
 from tests.support.stage import Stage
+from tests.unit.embedded.handmade import wait_for
 
 root = pytest.mark.root
 

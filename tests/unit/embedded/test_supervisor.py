@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from handmade import in_engine, log_text, make, supervise, wait_for
 
 from envkit.backend.base import LogQuery
 from envkit.backend.embedded import events, health, instance, restart, supervisor
 from envkit.backend.embedded.logs import logs
 from envkit.host import proc
 from envkit.host.home import Home
+from tests.unit.embedded.handmade import in_engine, log_text, make, supervise, wait_for
 
 pytestmark = pytest.mark.root
 
