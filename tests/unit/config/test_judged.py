@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import judge
 import pytest
 
 from envkit.errors import InputError
+from tests.support import judge
 
 CASES = {case.name: case for case in judge.cases()}
+NAMES = list(CASES)
+BLOCK = 16
+Answer = tuple[Path, bool, str]
+
+
+class Compose:
+    """Compose's answers, asked for a block of cases at a time, two at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.answers: dict[str, Answer] = {}
+
+    def answer(self, name: str) -> Answer:
+        if name not in self.answers:
+            first = NAMES.index(name) // BLOCK * BLOCK
+            block = NAMES[first : first + BLOCK]
+            with ThreadPoolExecutor(2) as pool:
+                self.answers.update(zip(block, pool.map(self._ask, block), strict=True))
+        return self.answers[name]
+
+    def _ask(self, name: str) -> Answer:
+        cwd = CASES[name].write(self.root / str(NAMES.index(name)) / "proj")
+        answer = CASES[name].ask_compose(cwd)
+        return cwd, answer.returncode == 0, answer.stderr if answer.returncode else answer.stdout
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[tuple[Path, bool, str]]]:
-    """Compose's answers, asked for two at a time while the tests run."""
-    root = tmp_path_factory.mktemp("judged")
-
-    def ask(index: int, case: judge.Case) -> tuple[Path, bool, str]:
-        cwd = case.write(root / str(index) / "proj")
-        answer = case.ask_compose(cwd)
-        return cwd, answer.returncode == 0, answer.stdout if answer.returncode == 0 else answer.stderr
-
-    pool = ThreadPoolExecutor(2)
-    futures = {name: pool.submit(ask, index, case) for index, (name, case) in enumerate(CASES.items())}
-    pool.shutdown(wait=False)
-    return futures
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Compose:
+    return Compose(tmp_path_factory.mktemp("judged"))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name: str, answers: dict[str, Future[tuple[Path, bool, str]]]) -> None:
-    cwd, accepted, said = answers[name].result(timeout=120)
+def test_case(name: str, compose: Compose) -> None:
+    cwd, accepted, said = compose.answer(name)
     if not accepted:
         with pytest.raises(InputError) as caught:
             CASES[name].load(cwd)

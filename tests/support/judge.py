@@ -24,7 +24,7 @@ from envkit.config.load import load_model
 from envkit.config.model import Model
 from envkit.config.options import LoadOptions
 
-CASES = Path(__file__).parents[2] / "cases" / "config" / "judged"
+CASES = Path(__file__).parents[1] / "cases" / "config" / "judged"
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 SWITCHES = {
     "--no-interpolate": "no_interpolate", "--no-normalize": "no_normalize",
