@@ -5,14 +5,13 @@ Standard library only.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from envkit.values import value
 
 KINDS = ("image", "network", "volume", "secret", "config", "service")
-_FORM = re.compile(r"(?P<kind>[a-z]+)\.(?P<name>[^\[\]]+)(?:\[(?P<index>\d+)\])?")
+_FORM = r"(?P<kind>[a-z]+)\.(?P<name>[^\[\]]+)(?:\[(?P<index>\d+)\])?"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value
 class Address:
     """kind.name or kind.name[index].
 
@@ -24,17 +23,33 @@ class Address:
     name: str
     index: int = 1
 
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not Address:
+            return NotImplemented
+        return self.name == other.name and self.kind == other.kind and self.index == other.index
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name, self.index))
+
+    def __lt__(self, other: Address) -> bool:
+        return (self.kind, self.name, self.index) < (other.kind, other.name, other.index)
+
     def __str__(self) -> str:
         return f"{self.kind}.{self.name}" if self.index == 1 else f"{self.kind}.{self.name}[{self.index}]"
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """The inverse of str(). Raises ValueError on anything else."""
-        match = _FORM.fullmatch(text)
+        kind, dot, name = text.partition(".")
+        if dot and kind in KINDS and name and "[" not in name and "]" not in name:
+            return cls(kind, name)
+        import re
+
+        match = re.fullmatch(_FORM, text)
         if not match or match["kind"] not in KINDS:
             raise ValueError(f"{text!r} is not an address; write KIND.NAME, where KIND is one of {', '.join(KINDS)}")
         return cls(match["kind"], match["name"], int(match["index"] or 1))
 
     def replica(self, index: int) -> Address:
         """The address of another replica of the same service."""
-        return Address(self.kind, self.name, index)
+        return self if index == self.index else Address(self.kind, self.name, index)

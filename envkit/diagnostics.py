@@ -6,10 +6,9 @@ Standard library only. The look of a diagnostic (source line, caret) is made in 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from envkit.errors import InputError
+from envkit.values import StrEnum, field, struct, value
 
 
 class Severity(StrEnum):
@@ -17,7 +16,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Position:
     """A place in a file; line and column count from 1, `width` characters are underlined (0: up to the word's end)."""
 
@@ -30,7 +29,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Diagnostic:
     """code: kebab-case and stable (`unknown-key`); summary: constant text without the user's names; detail: what is
     wrong and why; hint: the way out; related: further places (the other file of a merge, an anchor)."""
@@ -48,7 +47,7 @@ class Diagnostic:
         return self.severity is Severity.ERROR
 
 
-@dataclass(slots=True)
+@struct
 class Diagnostics:
     """A list that a phase appends to and hands on."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
+
+from envkit.values import StrEnum, field, value
 
 
 class EventKind(StrEnum):
@@ -21,7 +21,7 @@ class EventKind(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """address: whose event (text form; empty: the environment's); action: of the Change (`create`, …) or of a command
     (`stop`); message: for people, one line; data: plain JSON values for machines, never secrets."""

@@ -19,7 +19,7 @@ LONGEST = 400
 
 ROOMS = {
     "envkit": 0, "envkit.errors": 0, "envkit.diagnostics": 0, "envkit.address": 0, "envkit.digest": 0,
-    "envkit.events": 0, "envkit.resources": 0,
+    "envkit.events": 0, "envkit.resources": 0, "envkit.values": 0, "envkit.lean": 0,
     "envkit.spec": 1, "envkit.host": 1,
     "envkit.config": 2, "envkit.observed": 2, "envkit.image": 2,
     "envkit.plan": 3,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from envkit.events import Emit
 from envkit.observed.state import Instance, ObservedState
 from envkit.plan.model import Change
 from envkit.spec.environment import Condition, Environment
+from envkit.values import field, value
 
 
 class Materials(Protocol):
@@ -32,7 +32,7 @@ class Materials(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Capabilities:
     """What a backend does on this machine.
 
@@ -79,7 +79,7 @@ class Session(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LogQuery:
     """services: empty for all; since/until: seconds since the epoch; tail: lines per instance, None for all."""
 
@@ -91,7 +91,7 @@ class LogQuery:
     replica: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LogEntry:
     """One line without its newline; time: RFC 3339 with nanoseconds; stream: stdout or stderr."""
 
@@ -102,7 +102,7 @@ class LogEntry:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExecRequest:
     """A process in a running instance. tty: give it a terminal (the caller's stdin is one); stdin: pass the caller's
     stdin on. environment adds to the instance's."""
@@ -118,7 +118,7 @@ class ExecRequest:
     privileged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunRequest:
     """A one-off container of a service. argv empty: the service's command. ports: publish the service's ports too."""
 
@@ -140,7 +140,7 @@ class RunRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VolumeInfo:
     """One row of `volume ls`. used_by: "ENVIRONMENT/ADDRESS" texts; size in bytes, None when not measured."""
 
@@ -153,7 +153,7 @@ class VolumeInfo:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """One row of `stats`. cpu: cores in use; sizes in bytes; memory_limit 0: none."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from envkit.address import Address
 from envkit.spec.environment import Environment, Resource
+from envkit.values import value
 
 COMPOSE = "com.docker.compose."
 ENVIRONMENT = "envkit.environment"
@@ -43,7 +43,7 @@ def object_name(environment: str, key: str) -> str:
     return f"{environment}_{key}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Owner:
     """What an object's labels say of it."""
 

@@ -204,10 +204,9 @@ def _scaled(environment: Environment, words: list[str]) -> Environment:
     """The environment with the replicas of --scale. Raises UsageError."""
     if not words:
         return environment
-    from dataclasses import replace
-
     from envkit.address import Address
     from envkit.digest import fingerprint
+    from envkit.values import replace
 
     resources = dict(environment.resources)
     for word in words:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from envkit.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """function is the handler's name in envkit.cli.MODULE; its flags are declared by add_FUNCTION."""
 

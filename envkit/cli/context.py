@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
 from envkit.errors import InputError, NotFoundError, UsageError
 from envkit.host.home import Home
+from envkit.lean import cached_property
 from envkit.views.terminal import Terminal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from envkit.backend.base import Backend
     from envkit.config.environment import Loaded
     from envkit.config.options import LoadOptions
@@ -23,14 +24,16 @@ if TYPE_CHECKING:
     from envkit.spec.environment import Environment
 
 
-@dataclass
 class Context:
     """One run of the command line."""
 
-    options: argparse.Namespace
-    terminal: Terminal
-    environ: Mapping[str, str]
-    cwd: str
+    def __init__(
+        self, options: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str], cwd: str
+    ) -> None:
+        self.options = options
+        self.terminal = terminal
+        self.environ = environ
+        self.cwd = cwd
 
     @cached_property
     def home(self) -> Home:

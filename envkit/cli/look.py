@@ -113,15 +113,14 @@ def add_stats(parser: argparse.ArgumentParser) -> None:
 
 
 def stats(context: Context) -> int:
-    from dataclasses import asdict
-
+    from envkit.values import as_dict
     from envkit.views.instances import render_usage
 
     rows = context.backend.usage(context.environment_name())
     wanted = context.options.services
     rows = [row for row in rows if not wanted or row.address.removeprefix("service.").partition("[")[0] in wanted]
     if context.json:
-        context.print_json([asdict(row) for row in rows])
+        context.print_json([as_dict(row) for row in rows])
     else:
         context.terminal.out(render_usage(rows, context.terminal.style))
     return 0

@@ -48,14 +48,13 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def doctor(context: Context) -> int:
-    from dataclasses import asdict
-
     from envkit.host.doctor import probe
+    from envkit.values import as_dict
     from envkit.views.doctor import render_findings
 
     findings = probe(context.home)
     if context.json:
-        context.print_json([asdict(item) for item in findings])
+        context.print_json([as_dict(item) for item in findings])
     else:
         text = render_findings(findings, context.terminal.style, only_problems=context.options.quiet)
         if text:

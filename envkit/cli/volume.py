@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from envkit.errors import UsageError
+from envkit.values import as_dict
 
 if TYPE_CHECKING:
     from envkit.cli.context import Context
@@ -37,13 +37,12 @@ def _list(context: Context) -> int:
     everything = getattr(options, "all", False)
     rows = context.backend.volumes(None if everything else context.environment_name())
     if getattr(options, "size", False):
-        from dataclasses import replace
-
         from envkit.host.tree import tree_size
+        from envkit.values import replace
 
         rows = [replace(row, size=tree_size(row.path)) for row in rows]
     if context.json:
-        context.print_json([asdict(row) for row in rows])
+        context.print_json([as_dict(row) for row in rows])
     elif getattr(options, "quiet", False):
         for row in rows:
             context.terminal.out(row.name)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from envkit.address import KINDS, Address
 from envkit.config.checks import check_addresses, check_ports
-from envkit.config.compile_image import build_name, compile_build, compile_image, compile_reference
+from envkit.config.compile_build import build_name
+from envkit.config.compile_image import compile_build, compile_image, compile_reference
 from envkit.config.compile_resources import compile_material, compile_network, compile_volume
 from envkit.config.compile_service import compile_service
 from envkit.config.draft import Scope
@@ -82,11 +83,11 @@ class _Images:
         self.of_service: dict[str, str] = {}
         for key in scope.section("images"):
             self._add(compile_image(scope, key), key)
-        self._check_cycles()
         services = scope.section("services")
         for name, service in services.items():
             if service.get("build"):
                 self._add_build(name, service)
+        self._check_cycles()
         for name, service in services.items():
             if not service.get("build") and service.get("image"):
                 self.of_service[name] = self._use(service["image"], service, f"services.{name}.image")

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from envkit.address import Address
-from envkit.config.compile_isolation import ulimits
+from envkit.config.compile_build import build
 from envkit.config.compile_layers import compile_layers
-from envkit.config.compile_network import hosts
 from envkit.config.compile_service import healthcheck, signal_name
 from envkit.config.draft import Draft, Scope
 from envkit.config.inputs import project_path
-from envkit.config.quantities import is_true, size
 from envkit.config.suggest import did_you_mean
 from envkit.spec.environment import Dependency, Resource
 
@@ -60,65 +58,7 @@ def compile_build(scope: Scope, service_name: str, reference: str) -> Resource:
     draft.put("build", build(draft, service["build"], "build"))
     for name in ("pull_policy", "platform"):
         draft.put(name, service.get(name) or None)
-    for item in service["build"].get("secrets") or ():
-        draft.needs(Dependency(Address("secret", item["source"])))
-    for context in (service["build"].get("additional_contexts") or {}).values():
-        kind, _, name = str(context).partition(":")
-        other = scope.section("services").get(name) if kind == "service" else None
-        if other and other.get("build"):
-            draft.needs(Dependency(Address("image", build_name(scope, name, other))))
     return draft.make()
-
-
-def build_name(scope: Scope, name: str, service: Mapping[str, Any]) -> str:
-    """The reference that a service's build gets: `image:`, else PROJECT-SERVICE as Compose names it."""
-    return str(service.get("image") or f"{scope.model.name}-{name}")
-
-
-def build(draft: Draft, written: Mapping[str, Any], below: str) -> dict[str, Any]:
-    """ImageSpec.build: the words of Compose's `build:`, with values as everywhere in canonical specs. `inputs` is the
-    digest of the context (when it is a directory here) and of a Dockerfile outside of it."""
-    made: dict[str, Any] = {}
-    for key, value in written.items():
-        if key.startswith("x-") or value in (None, "", [], {}):
-            continue
-        if key in ("no_cache", "pull", "privileged"):
-            if is_true(value):
-                made[key] = True
-        elif key == "shm_size":
-            made[key] = draft.read(size, value, f"{below}.{key}")
-        elif key == "extra_hosts":
-            made[key] = hosts(value)
-        elif key == "ulimits":
-            made[key] = ulimits(value)
-        elif key == "isolation":
-            draft.scope.warning("not-honoured", "A key has no effect", f"{draft.path(below)}.isolation is not "
-                                "honoured: it exists on Windows only", draft.path(f"{below}.isolation"),
-                                "take it away")  # fmt: skip
-        else:
-            made[key] = value
-    context = made.get("context") or "."
-    if "://" not in context and not context.startswith("git@"):
-        _put_inputs(draft, made, os.path.join(draft.scope.model.directory, context), below)
-    return made
-
-
-def _put_inputs(draft: Draft, made: dict[str, Any], context: str, below: str) -> None:
-    scope = draft.scope
-    made["context"] = context
-    digests = [scope.inputs.tree(context, rules_of=context)]
-    if digests[0] is None and not scope.tolerant:
-        scope.error("missing-file", "A file does not exist", f"{draft.path(below)} has the context {context}",
-                    draft.path(f"{below}.context"), "create the directory, or correct the path")  # fmt: skip
-        return
-    if "dockerfile_inline" not in made:
-        dockerfile = os.path.normpath(os.path.join(context, made.get("dockerfile") or "Dockerfile"))
-        digests.append(scope.inputs.tree(dockerfile))
-        if digests[1] is None and not scope.tolerant:
-            scope.error("missing-file", "A file does not exist", f"{draft.path(below)} has the Dockerfile {dockerfile}",
-                        draft.path(f"{below}.dockerfile"), "create it, or correct the path")  # fmt: skip
-            return
-    made["inputs"] = "+".join(str(item) for item in digests)
 
 
 def _base(draft: Draft, written: Any) -> dict[str, Any] | None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Inputs:
-    """sources: the loader's, completed here. trees: (path, directory of the ignore file, further patterns, digest) of
-    every build input that was asked for. secrets: (path, purpose, keyed digest). write: digests of trees may be kept
+    """sources: the loader's, completed here. trees: (path, directory of the ignore file, further patterns, ignore file,
+    whether modes count, digest) of every build input that was asked for. secrets: (path, purpose, keyed digest). write: digests of trees may be kept
     below home.cache."""
 
     def __init__(self, home: Home, salt: bytes | None, sources: Sources, *, write: bool = False) -> None:
@@ -27,7 +27,7 @@ class Inputs:
         self.salt = salt
         self.sources = sources
         self.write = write
-        self.trees: list[tuple[str, str, tuple[str, ...], str]] = []
+        self.trees: list[tuple[str, str, tuple[str, ...], str, bool, str]] = []
         self.secrets: list[tuple[str, str, str]] = []
 
     def text(self, path: str) -> str | None:
@@ -40,13 +40,17 @@ class Inputs:
     def exists(self, path: str) -> bool:
         return self.sources.look(path) != ABSENT
 
-    def tree(self, path: str, exclude: Sequence[str] = (), *, rules_of: str = "") -> str | None:
+    def tree(
+        self, path: str, exclude: Sequence[str] = (), *, rules_of: str = "", rules_file: str = "", modes: bool = False
+    ) -> str | None:
         """The digest of a file or directory; None when there is nothing. rules_of: the directory whose ignore file
-        counts. Raises HostError for a pattern that is wrong, OSError for what cannot be read."""
+        counts; rules_file: another file with its rules. modes: all permissions count. Raises HostError for a pattern
+        that is wrong, OSError for what cannot be read."""
         if not self.exists(path):
             return None
-        digest = tree_digest(self.home, path, rules_of, exclude, write=self.write)
-        self.trees.append((path, rules_of, tuple(exclude), digest))
+        asked = (path, rules_of, tuple(exclude), rules_file, modes)
+        digest = tree_digest(self.home, *asked, write=self.write)
+        self.trees.append((*asked, digest))
         return digest
 
     def secret(self, path: str, purpose: str) -> str | None:
@@ -71,8 +75,7 @@ class Inputs:
             and all(self._digest(path) == digest for path, digest in record["files"].items())
             and all(self.secret(path, purpose) == digest for path, purpose, digest in record["secrets"])
             and all(
-                tree_digest(self.home, path, rules, exclude, write=self.write) == digest
-                for path, rules, exclude, digest in record["trees"]
+                tree_digest(self.home, *asked, write=self.write) == digest for *asked, digest in record["trees"]
             )
         )
 
@@ -87,12 +90,16 @@ def project_path(directory: str, path: str) -> str:
     return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111 strings throughout
 
 
-def tree_digest(home: Home, path: str, rules_of: str, exclude: Sequence[str], *, write: bool) -> str:
-    """The digest of a build input: names, contents, links and whether a file may be executed."""
-    from envkit.host.ignore import rules_for
+def tree_digest(  # noqa: PLR0913  (one question to the disk)
+    home: Home, path: str, rules_of: str, exclude: Sequence[str], rules_file: str = "", modes: bool = False, *,
+    write: bool,
+) -> str:  # fmt: skip
+    """The digest of a build input: names, contents, links and whether a file may be executed (modes: its mode)."""
+    from envkit.host.ignore import Ignore, rules_for
     from envkit.host.tree import StatCache, digest_tree
 
     rules = None
     if os.path.isdir(path) and (rules_of or exclude):
-        rules = rules_for(rules_of or path, path, exclude)
-    return digest_tree(path, rules, StatCache.at(home.cache, path, write=write), modes=False)
+        given = Ignore.from_file(rules_file) if rules_file else None
+        rules = rules_for(rules_of or path, path, exclude, given)
+    return digest_tree(path, rules, StatCache.at(home.cache, path, write=write), modes=modes)

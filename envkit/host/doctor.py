@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from envkit.errors import EnvkitError
 from envkit.host import files, mounts, namespace, neighbours, nft, process, syscalls
@@ -17,12 +16,13 @@ from envkit.host.child import run_in_child
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.sysctl import read_sysctl
+from envkit.values import value
 
 _NEEDED_SPACE = 1 << 30
 _PROFILES = ("/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One line of `envkit doctor`.
 

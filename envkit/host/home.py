@@ -13,16 +13,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+
+from envkit.lean import cached_property, sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-@dataclass(frozen=True)
 class Home:
     """The paths below one ENVKIT_HOME (root is absolute)."""
 
-    root: str
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Home) and other.root == self.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    def __repr__(self) -> str:
+        return f"Home({self.root!r})"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], uid: int | None = None) -> Home:
@@ -37,9 +49,7 @@ class Home:
     @cached_property
     def tag(self) -> str:
         """Six hex digits that tell this installation's links and tables from another's."""
-        import hashlib  # OpenSSL is 3.5 MB that a resident process does without
-
-        return hashlib.sha256(self.root.encode()).hexdigest()[:6]
+        return sha256(self.root.encode()).hexdigest()[:6]
 
     @property
     def images(self) -> str:

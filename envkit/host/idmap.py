@@ -6,11 +6,12 @@ Inside the engine namespace nothing is ever translated; the map answers question
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Literal
 
+from envkit.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class IdMap:
     """form: identity (root), mapped (a range of subordinate ids), single (only the user's own id, as 0).
 

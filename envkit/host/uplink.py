@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from envkit.errors import ConflictError
 from envkit.host import files, links, namespace, neighbours, nft, nft_read, resolv_conf
@@ -16,12 +15,13 @@ from envkit.host.home import Home
 from envkit.host.lock import Lock, is_locked
 from envkit.host.netlink import Batch, Peer
 from envkit.host.sysctl import write_sysctl
+from envkit.values import value
 
 _PREFIX, _LOCK = "build-", ".lock"
 POOL = "10.223.255"  # /24 of 64 pairs
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Way:
     """namespace: path of the pinned network namespace; resolver: content for its users' resolv.conf; mtu: bytes."""
 

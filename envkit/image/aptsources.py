@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from envkit.values import field, replace
+from envkit.values import field, replace, value
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ARCHIVE, SECURITY = "http://deb.debian.org/debian", "http://security.debian.org/debian-security"
@@ -23,7 +23,7 @@ _LINE = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@value
 class AptSource:
     """One source of binary packages. options: further keys as written, `signed-by` among them (a path, or a key)."""
 

@@ -89,7 +89,7 @@ class Builder:
             )
         if "base" not in self.spec:
             return self._existing()
-        if digest := self._remembered(self._whole_key()):
+        if "build" not in self.spec["base"] and (digest := self._remembered(self._whole_key())):
             return digest
         base = bases.make(self.context, self.spec["base"], self.memory)
         config = recipe.image_config(base.config, self.spec.get("config") or {})

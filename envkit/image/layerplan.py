@@ -11,6 +11,7 @@ from envkit.image import bases, kinds, lockfile, recipe
 from envkit.image.build import Builder
 from envkit.image.lockfile import Lockfile
 from envkit.image.manifest import LayerInfo
+from envkit.image.memory import Memory
 from envkit.image.space import Space
 from envkit.image.step import Context
 from envkit.image.store import Store
@@ -38,6 +39,10 @@ def layer_plan(
     lock = lock if lock is not None else lockfile.of_project(directory)
     context = Context(f"image.{spec['name']}", store, home, directory, images, ignore, lock, origin)
     with store.session():
+        if build := spec.get("build"):
+            from envkit.image.dockerfile.plan import layer_steps
+
+            return layer_steps(context, build, Memory(home, store), str(spec.get("platform") or ""))
         return _Plan(Builder(context, spec)).steps()
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from envkit.digest import canonical_json, is_digest
 from envkit.errors import ImageError
 from envkit.image import media
+from envkit.values import value
 
 REF_NAME = "org.opencontainers.image.ref.name"
 SOURCES = "dev.envkit.sources"  # of an index entry: a JSON list, for each layer the place in the YAML that made it
@@ -36,7 +36,7 @@ class Descriptor(NamedTuple):
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerInfo:
     """One layer of an image.
 

@@ -1,1 +1,1 @@
-"""What is: the state that a backend reads from live objects, as plain dataclasses (standard library only)."""
+"""What is: the state that a backend reads from live objects, as plain values (standard library only)."""

@@ -6,11 +6,10 @@ Every backend decodes its live objects into these; the planner compares them wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from envkit.address import Address
+from envkit.values import StrEnum, field, value
 
 
 class InstanceState(StrEnum):
@@ -30,7 +29,7 @@ class Health(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ObservedResource:
     """One existing thing that carries this environment's ownership mark.
 
@@ -38,8 +37,8 @@ class ObservedResource:
     over the same keys; expected is what the last apply left, actual what the live object says now, so a differing
     pair is drift of exactly that path (`state`, `limits.memory`, `networks.default.address`, `published.8080/tcp`).
     image_digest: services: the image it runs; images: the image it is. attributes: further facts for views (state,
-    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared; the planner reads three of
-    a service's: exit_code (int | None), desired ("stopped" after `envkit stop`) and depends_on (names of services).
+    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared; the planner reads three
+    of a service's: exit_code (int | None), desired ("stopped" after `envkit stop`) and depends_on (names of services).
     missing: the record is there, the object is gone. complete=False: an earlier apply was cut off before this one's
     completion was recorded, so it must be made anew.
     """
@@ -55,7 +54,7 @@ class ObservedResource:
     complete: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ObservedState:
     """resources: this environment's, by address. images: reference or image key -> digest, for every image the desired
     services name and the backend has. generation: number of the last completed apply (0: none)."""
@@ -66,7 +65,7 @@ class ObservedState:
     generation: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Instance:
     """One row of `ps`. ports: text like "127.0.0.1:8080->80/tcp"; started_at: RFC 3339 or ""; exit_code None: alive or
     unknown; detail: "OOM-killed", "exit code unknown", ""."""

@@ -7,7 +7,6 @@ whatever its attributes cost; drift -> whatever mending it costs; else nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 from envkit.address import Address
 from envkit.observed.state import ObservedResource
@@ -18,11 +17,12 @@ from envkit.plan.drift import KNOWN_AFTER_BUILD, Ignored, drift_of, has_complete
 from envkit.plan.effects import Effects
 from envkit.plan.model import Action, AttributeChange, Effect
 from envkit.spec.environment import Resource
+from envkit.values import value
 
 _IN_PLACE = {"network": frozenset({"labels", "attachable"}), "volume": frozenset({"labels", "protect", "name"})}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rules:
     """What a decision depends on besides the two resources.
 

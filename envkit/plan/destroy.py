@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from envkit.address import Address
 from envkit.observed.state import ObservedState
 from envkit.plan import reasons
@@ -12,6 +10,7 @@ from envkit.plan.model import Action, Change, Plan
 from envkit.plan.planner import basis_of, in_order
 from envkit.plan.requires import require_removals
 from envkit.spec.environment import Environment
+from envkit.values import replace
 
 _ORDER = ("service", "config", "secret", "network", "volume")
 

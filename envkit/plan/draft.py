@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from envkit.address import Address
 from envkit.observed.state import ObservedResource
@@ -11,6 +10,7 @@ from envkit.plan import reasons
 from envkit.plan.effects import strongest
 from envkit.plan.model import Action, AttributeChange, Change, Effect
 from envkit.spec.environment import Dependency, Resource
+from envkit.values import field, struct
 
 _ACTIONS = {
     Effect.NONE: Action.NOOP,
@@ -20,7 +20,7 @@ _ACTIONS = {
 }
 
 
-@dataclass(slots=True)
+@struct
 class Draft:
     """attributes: what will change (before: now). drift: what changed outside. because: why, for people; completed: a
     job that has done its work, which nothing restarts."""

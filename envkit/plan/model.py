@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, StrEnum
 from typing import Any
 
 from envkit.address import Address
 from envkit.diagnostics import Diagnostic
 from envkit.observed.state import ObservedResource
 from envkit.spec.environment import Dependency, Resource
+from envkit.values import Enum, StrEnum, value
 
 
 class Action(Enum):
@@ -44,7 +43,7 @@ class Effect(StrEnum):
     REPLACE = "replace"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttributeChange:
     """before and after are plain JSON values; None stands for absent; secrets are "(sensitive value)".
     source: "file:line:col" that sets `after`, "" when nothing in the YAML does."""
@@ -56,7 +55,7 @@ class AttributeChange:
     effect: Effect = Effect.REPLACE
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """One address's way from observed to desired.
 
@@ -77,7 +76,7 @@ class Change:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Plan:
     """changes: every address once, NOOPs included, in an order in which they can be carried out. drift: what differs
     from the last apply, reported apart from intent (before: what that apply left, after: what is now). basis: digest

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from envkit import digest
@@ -18,11 +17,12 @@ from envkit.plan.encode import FORMAT_VERSION, change_json, plan_json
 from envkit.plan.model import Plan
 from envkit.plan.planner import make_plan
 from envkit.spec.environment import Environment, Resource
+from envkit.values import value
 
 _MAKE = "make it with envkit plan -o FILE"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SavedPlan:
     """basis: digest of the observed state. desired: address -> spec's fingerprint. changes: address -> as shown."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from envkit.address import Address
 from envkit.backend.base import Backend, Materials, Session
@@ -23,6 +22,7 @@ from envkit.reconcile.executor import Executor
 from envkit.reconcile.interrupts import graceful
 from envkit.reconcile.outcome import Outcome
 from envkit.spec.environment import Environment
+from envkit.values import replace
 
 __all__ = ["Outcome", "apply_plan"]
 

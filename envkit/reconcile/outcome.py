@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from envkit.address import Address
 from envkit.errors import ApplyError, EnvkitError
+from envkit.values import field, struct
 
 
-@dataclass(slots=True)
+@struct
 class Outcome:
     """done: carried out. failed: the culprits with their errors. skipped: not begun, with the reason. unchanged:
     planned, but not needed after all (an image came out the same). interrupted: the user stopped it."""

@@ -6,16 +6,16 @@ Standard library only: the no-op path loads this from the compile cache without 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from envkit.address import Address
 from envkit.diagnostics import Diagnostic
+from envkit.values import field, value
 
 Condition = Literal["applied", "started", "healthy", "completed"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dependency:
     """What must be true of `address` before the dependent is started.
 
@@ -30,7 +30,7 @@ class Dependency:
     restart: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resource:
     """One desired thing. A service is one Resource however many replicas it has.
 
@@ -54,7 +54,7 @@ class Resource:
         return self.origins.get("", "")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Environment:
     """name: the project's name; directory: absolute; files: the YAML files in the order of merging; hardened: whether
     the defaults are envkit.yaml's; resources: by address, in a deterministic order."""

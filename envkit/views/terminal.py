@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TextIO
+
+from envkit.values import struct, value
 
 _CODES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
@@ -18,7 +19,7 @@ _CODES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Style:
     """Paints text, or leaves it alone where colour is not wanted."""
 
@@ -31,7 +32,7 @@ class Style:
         return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
 
 
-@dataclass(slots=True)
+@struct
 class Terminal:
     """The two streams of a command. interactive: questions and moving lines are welcome on stderr."""
 

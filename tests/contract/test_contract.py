@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from envkit.errors import ConflictError, NotFoundError
 from envkit.events import EventKind
 from envkit.observed.state import InstanceState
 from envkit.plan.model import Action
+from envkit.values import replace
 from tests.contract.rig import Rig, embedded_rig, memory_rig, resource
 from tests.support.isolation import isolated
 

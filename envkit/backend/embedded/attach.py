@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from envkit.backend.embedded import addresses, hosts
@@ -29,9 +28,10 @@ from envkit.host import files, links, namespace, resolv_conf
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.steps import step
+from envkit.values import field, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """An instance that wants into its networks.
 

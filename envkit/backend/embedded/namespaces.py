@@ -6,16 +6,16 @@ Sources: Compose Specification 05-services.md; OCI runtime-spec config-linux.md#
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from envkit.errors import NotFoundError
+from envkit.values import field, value
 
 # What Docker sets in a network namespace of its own: ports below 1024 and ping need no capability there.
 NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Peer:
     """A running instance whose namespaces are joined. netns: the pinned file, "" for a network namespace that only
     the process holds; host_network: it has none of its own."""
@@ -28,7 +28,7 @@ class Peer:
     shm: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Spaces:
     """namespaces: OCI type -> path or "" for a new one. network_peer: whose hosts and resolv.conf are shared."""
 

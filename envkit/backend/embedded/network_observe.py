@@ -6,19 +6,19 @@ One look at the kernel serves all questions; imports little, for it is on the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from envkit.backend.embedded.network_state import Member, State, load, reach
 from envkit.host import links, nft_read
 from envkit.host.home import Home
+from envkit.values import field, value
 
 FAMILY = "inet"
 ANY = ("", "0.0.0.0", "::")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Observed:
     """What is known and what is there of one network; expected and actual as in ObservedResource."""
 

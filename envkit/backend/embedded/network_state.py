@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from envkit.errors import NotFoundError
@@ -17,9 +16,10 @@ from envkit.host import files
 from envkit.host.home import Home
 from envkit.host.lock import Lock
 from envkit.host.proc import boot_id
+from envkit.values import field, field_names, struct
 
 
-@dataclass(slots=True)
+@struct
 class Network:
     """One bridge.
 
@@ -54,7 +54,7 @@ class Network:
         return [f"{item['gateway']}/{item['subnet'].partition('/')[2]}" for item in self.subnets]
 
 
-@dataclass(slots=True)
+@struct
 class Endpoint:
     """An instance's place in one network. network: a Network's id; veth: the end on the bridge; interface: the other
     end; names: what it answers to there, besides its own name."""
@@ -69,7 +69,7 @@ class Endpoint:
     link_local: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@struct
 class Member:
     """An instance with networks.
 
@@ -96,7 +96,7 @@ class Member:
     published: bool = False
 
 
-@dataclass(slots=True)
+@struct
 class External:
     """A network of another environment that this one uses. id: its Network's."""
 
@@ -105,7 +105,7 @@ class External:
     fingerprint: str
 
 
-@dataclass(slots=True)
+@struct
 class State:
     """networks: the environment's own, by key. external: by key. table: digest of the nft table as it was last loaded,
     "" for none. Members and table do not outlive a boot."""
@@ -181,8 +181,8 @@ def environments(home: Home) -> list[str]:
 
 
 def _plain(item: Network | External | Endpoint | Member) -> dict[str, Any]:
-    """dataclasses.asdict without its copying, which costs 50 ms per 100 members."""
-    value = {name: getattr(item, name) for name in item.__slots__}
+    """values.as_dict without its copying, which costs 50 ms per 100 members."""
+    value = {name: getattr(item, name) for name in field_names(item)}
     if isinstance(item, Member):
         value["endpoints"] = {key: _plain(entry) for key, entry in item.endpoints.items()}
     return value

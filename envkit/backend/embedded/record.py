@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 from envkit.address import Address
 from envkit.host.home import Home
+from envkit.values import field, field_names, struct
 
 
-@dataclass(slots=True)
+@struct
 class Record:
     """One instance. `home` and `directory` say where it lives and are not written.
 
@@ -102,7 +102,7 @@ class Record:
         os.rename(temporary, self.path("record.json"))
 
 
-_STORED = tuple(item.name for item in fields(Record) if item.name not in ("home", "directory"))
+_STORED = tuple(name for name in field_names(Record) if name not in ("home", "directory"))
 _REQUIRED = ("environment", "service", "replica", "id", "name", "spec", "fingerprint")
 
 

@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from envkit.address import Address
@@ -29,6 +28,7 @@ from envkit.events import Emit
 from envkit.host.home import Home
 from envkit.plan.model import Action, Change
 from envkit.spec.environment import Environment, Resource
+from envkit.values import replace
 
 
 def run(home: Home, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from envkit.backend.embedded import inplace, instance, parallel, process, resolve, rootfs, teardown
 from envkit.backend.embedded import record as records
@@ -28,11 +27,12 @@ from envkit.host.home import Home
 from envkit.host.steps import step
 from envkit.plan.model import Action, Change, Effect
 from envkit.spec.environment import Environment
+from envkit.values import struct
 
 WINDOW = 4  # creations at a time: more gain nothing (two cores, each creation is four processes)
 
 
-@dataclass(slots=True)
+@struct
 class Job:
     """One change on its way. old: the instance that goes; record: the one that is to run afterwards (the same object
     for a restart in place); fresh: record is a new instance."""

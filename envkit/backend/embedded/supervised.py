@@ -175,11 +175,11 @@ class Supervised:
             elif self.attempts.attempts:
                 self._event("give-up", f"{self.attempts.attempts} restarts have not helped")
         self._save_attempts()
-        if record.oneoff and os.path.exists(record.path("remove-when-ended")):
-            self.loop.spawn(self.supervisor.command("discard", self.directory), lambda _: None)
         self._resume_restart(record)
 
     def _resume_restart(self, record: records.Record) -> None:
+        if record.oneoff and os.path.exists(record.path("remove-when-ended")):
+            self._discard()
         if self.attempts.next is not None and record.desired == "running" and not self._reviving:
             self._set_timer("restart", max(0.0, self.attempts.next - self.loop.now()), self._revive)
 
@@ -205,6 +205,15 @@ class Supervised:
         elif code not in (0, 1) and self.attempts.next is not None and self._pidfd is None:
             self.attempts.next = None
             self._save_attempts()
+
+    def _discard(self, pause: float = 1.0) -> None:
+        """Remove a one-off that nobody waits for; again after a while if that fails."""
+
+        def discarded(code: int) -> None:
+            if code and not self._closed:
+                self._set_timer("discard", pause, lambda: self._discard(min(60.0, pause * 2)))
+
+        self.loop.spawn(self.supervisor.command("discard", self.directory), discarded)
 
     # -- health --
 

@@ -7,12 +7,12 @@ apply; with an explicit group, only that one. passwd(5), group(5); OCI image-spe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from envkit.errors import NotFoundError
+from envkit.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class User:
     """A resolved identity inside the container. home is "/" when passwd does not know the uid."""
 

@@ -13,7 +13,6 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from envkit.errors import ConflictError, EnvkitError, HostError, NotFoundError, UnsupportedError
@@ -21,11 +20,12 @@ from envkit.host.files import copy_tree, make_directory, read_json, remove_tree,
 from envkit.host.home import Home
 from envkit.host.mounts import unmount
 from envkit.host.steps import step
+from envkit.values import as_dict, field, field_names, value
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Volume:
     """volume.json. key: below `volumes:` ("" for an anonymous one, whose `owner` is "ADDRESS TARGET")."""
 
@@ -81,7 +81,7 @@ def load(home: Home, name: str) -> Volume | None:
     value = read_json(os.path.join(directory(home, name), "volume.json"))
     if not isinstance(value, dict):
         return None
-    known = {key: value[key] for key in Volume.__dataclass_fields__ if key in value}
+    known = {key: value[key] for key in field_names(Volume) if key in value}
     return Volume(**known) if "name" in known and "environment" in known else None
 
 
@@ -146,7 +146,7 @@ def ensure(home: Home, wanted: Volume) -> None:
         make_directory(data(home, wanted.name), 0o755)
         if present is None or (present.spec, present.fingerprint) != (wanted.spec, wanted.fingerprint):
             stamp = present.created_at if present else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            value = {**asdict(wanted), "spec": dict(wanted.spec), "created_at": stamp}
+            value = {**as_dict(wanted), "spec": dict(wanted.spec), "created_at": stamp}
             write_json(os.path.join(directory(home, wanted.name), "volume.json"), value)
 
 
@@ -155,7 +155,7 @@ def release_key(home: Home, environment: str, key: str, keep: str) -> None:
     their data stays until `volume rm`."""
     for volume in load_all(home, environment):
         if volume.key == key and volume.name != keep:
-            value = {**asdict(volume), "key": "", "spec": dict(volume.spec), "owner": f"volume.{key}, until renamed"}
+            value = {**as_dict(volume), "key": "", "spec": dict(volume.spec), "owner": f"volume.{key}, until renamed"}
             write_json(os.path.join(directory(home, volume.name), "volume.json"), value)
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -15,12 +14,13 @@ from envkit.digest import fingerprint
 from envkit.errors import ApplyError, NotFoundError
 from envkit.observed.state import Health, InstanceState, ObservedResource
 from envkit.spec.environment import Resource
+from envkit.values import field, struct
 
 _ENDS = {("true",): 0, ("false",): 1}
 Fault = Callable[[str, Address], None]
 
 
-@dataclass(slots=True)
+@struct
 class Thing:
     """One object. identity: fresh whenever it is made, so that a holder of the old one can be told from the new."""
 

@@ -349,10 +349,9 @@ def test_one_process_goes_down_and_up_again_even_inside_another_mount_namespace(
 
 @isolated
 def test_a_reference_that_means_another_image_now_replaces_its_services(tmp_path):
-    from dataclasses import replace
-
     from envkit.digest import fingerprint
     from envkit.spec.environment import Resource
+    from envkit.values import replace
 
     with staged(tmp_path) as stage:
         address = Address("image", "busybox:test")

@@ -203,7 +203,7 @@ def test_what_the_supervisor_starts_again_keeps_its_network(tmp_path: Path) -> N
         wait_for(lambda: instance.status(record).pid not in (0, first), "the new life")
         assert route() == before
         assert before.count("eth0") >= 2
-        assert not stage.plan(environment).effective
+        wait_for(lambda: not stage.plan(environment).effective, "an empty plan")
         stage.down(environment)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from envkit.observed.state import ObservedResource, ObservedState
 from envkit.plan.model import Action, Change
 from envkit.plan.planner import make_plan
 from envkit.spec.environment import Environment
+from envkit.values import replace
 from tests.support.environments import environment, resource
 
 CASES = os.path.join(os.path.dirname(__file__), "../../cases/plan")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from envkit.plan.planner import make_plan
 from envkit.plan.saved import check_saved, decode_saved, encode_saved
 from envkit.reconcile.apply import Outcome, apply_plan
 from envkit.spec.environment import Environment
+from envkit.values import replace
 from tests.support.environments import KeyedMaterials
 from tests.unit.reconcile.strategies import accidents, environments
 
