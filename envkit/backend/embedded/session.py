@@ -39,6 +39,7 @@ class EmbeddedSession:
         self.home = home
         self.environment = environment
         self.emit = emit
+        self._supply = supply
         self.width = max(1, width)
         self.engine = engine
         self.mounted = {row.target for row in mounts.mount_table()}
@@ -131,7 +132,8 @@ class EmbeddedSession:
             }
             digest = build(
                 cast("ImageSpec", spec), store=store, home=self.home, directory=self.environment.directory,
-                images=known, emit=self.emit,
+                images=known, emit=self.emit, origin=change.resource.origin, secret=self._supply.secret,
+                address=str(address),
             )  # fmt: skip
         resources.save(self.home, name, address, spec, change.resource.fingerprint, digest=digest)
 
