@@ -7,12 +7,15 @@ the order of the tables. Keys that no table knows stay as they are: those of env
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from envkit.config.kinds import OMIT, Kind, Slot
 from envkit.config.scalars import Timestamp
 from envkit.config.tree import Map, Seq
 from envkit.diagnostics import Diagnostics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Fields = Mapping[str, Kind]
 

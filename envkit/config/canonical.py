@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from typing import Any
 
 from envkit.config.merge import mapping
 from envkit.config.ports import parse_port
@@ -13,6 +12,10 @@ from envkit.config.scalars import go_format
 from envkit.config.tree import Map, Origin, Seq, as_map, origin_of
 from envkit.config.volumes import parse_device, parse_volume
 from envkit.diagnostics import Diagnostics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Canonical:

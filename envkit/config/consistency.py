@@ -6,12 +6,15 @@ Runs on the canonical model; each problem stands at the value that causes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from envkit.config.interpolate import to_number
 from envkit.config.suggest import did_you_mean, one_of
 from envkit.config.tree import Map, Origin, origin_of
 from envkit.diagnostics import Diagnostics, Position
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _KINDS = {"networks": "network", "volumes": "volume", "secrets": "secret", "configs": "config", "models": "model"}
 

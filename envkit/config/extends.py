@@ -7,12 +7,15 @@ extending service is merged over the base; chains are followed, cycles are a pro
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from envkit.config.merge import Merge
 from envkit.config.suggest import did_you_mean, one_of
 from envkit.config.tree import Map, Origin, clone
 from envkit.diagnostics import Diagnostics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Base = Callable[[str, "Origin | None"], "tuple[str, Map] | None"]
 _Chain = tuple[tuple[str, str, "Origin | None"], ...]

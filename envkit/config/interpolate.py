@@ -7,7 +7,6 @@ numbers or booleans are cast whether or not they held a variable; `yes`, `on` an
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from envkit.config.dotenv import Environ
 from envkit.config.rules import Rules
@@ -16,7 +15,11 @@ from envkit.config.template import MissingVariable, TemplateError, substitute
 from envkit.config.tree import Map, Origin, Seq
 from envkit.diagnostics import Diagnostics
 
-Cast = Callable[[str], Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+Cast = Callable[[str], "Any"]
 _TRUE, _FALSE = ("true", "y", "yes", "on"), ("false", "n", "no", "off")
 
 
@@ -67,7 +70,7 @@ _SERVICE: dict[str, Cast] = {
     "volumes.*.read_only": to_bool, "volumes.*.volume.nocopy": to_bool,
 }  # fmt: skip
 
-CASTS: Rules[Cast] = Rules.of(
+CASTS: Rules = Rules.of(
     {f"services.*.{path}": cast for path, cast in _SERVICE.items()}
     | {f"services.*.pre_start.*.{path}": cast for path, cast in _SERVICE.items()}
     | {f"networks.*.{key}": to_bool for key in ("external", "internal", "attachable", "enable_ipv4", "enable_ipv6")}
@@ -88,7 +91,7 @@ class Interpolator:
         """Interpolate a document in place."""
         self._below(value, CASTS, "")
 
-    def _below(self, value: Any, casts: Rules[Cast] | None, path: str) -> None:
+    def _below(self, value: Any, casts: Rules | None, path: str) -> None:
         if isinstance(value, Map):
             for key, item in value.items():
                 node = casts.at(key) if casts is not None else None
@@ -109,7 +112,7 @@ class Interpolator:
                 elif isinstance(item, (dict, list)):
                     self._below(item, node, f"{path}[{index}]")
 
-    def _text(self, text: str, node: Rules[Cast] | None, path: str, origin: Origin) -> tuple[Any, Origin]:
+    def _text(self, text: str, node: Rules | None, path: str, origin: Origin) -> tuple[Any, Origin]:
         result = self.text(text, path, origin)
         if result is None:
             return text, origin

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
 
 from envkit.config.interpolate import to_bool, to_int, to_mode, to_number
 from envkit.config.scalars import go_format
 from envkit.config.tree import Map, Origin, Seq, origin_of
 from envkit.config.units import format_duration, parse_duration, parse_size, split_command
 from envkit.diagnostics import Diagnostics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OMIT: Any = object()
 
@@ -34,7 +37,7 @@ class Slot:
         return Slot(origin_of(container, key) or self.origin, path, self.problems)
 
 
-Kind = Callable[[Any, Slot], Any]
+Kind = Callable[["Any", Slot], "Any"]
 
 
 def text(value: Any, _: Slot) -> Any:

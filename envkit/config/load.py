@@ -24,7 +24,6 @@ Problems are collected; a phase that cannot work with what the one before it lef
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from envkit.config import consistency, envfiles, lookup, profiles
 from envkit.config.bind import bind
@@ -44,6 +43,10 @@ from envkit.config.tree import Map, Origin, Origins, Seq, clone
 from envkit.config.unique import enforce
 from envkit.config.validate import check
 from envkit.diagnostics import Diagnostics, Position
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PHASES = (
     "locate", "parse", "interpolate", "extends", "include", "merge", "unique", "validate", "canonical", "defaults",

@@ -7,14 +7,15 @@ come along: a value that replaces another remembers it (tree.Origin.shadowed).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from envkit.config.rules import Rules
 from envkit.config.scalars import go_format
 from envkit.config.tree import Map, Origin, Seq, as_map, origin_of
 from envkit.diagnostics import Diagnostics
 
-Node = "Rules[Merger] | None"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Sides:
@@ -24,7 +25,7 @@ class Sides:
 
     def __init__(
         self, base: Any, base_at: Origin | None, over: Any, over_at: Origin | None, path: str,
-        node: Rules[Merger] | None,
+        node: Rules | None,
     ) -> None:  # fmt: skip
         self.base = base
         self.base_at = base_at
@@ -34,7 +35,7 @@ class Sides:
         self.node = node
 
 
-Merger = Callable[["Merge", Sides], Any]
+Merger = Callable[["Merge", Sides], "Any"]
 
 
 class Merge:
@@ -55,7 +56,7 @@ class Merge:
         merged.tags = over.tags
         return merged
 
-    def mappings(self, base: Map, over: Map, path: str, node: Rules[Merger] | None) -> Map:
+    def mappings(self, base: Map, over: Map, path: str, node: Rules | None) -> Map:
         for key, value in over.items():
             over_at = over.at.get(key)
             if key not in base:
@@ -249,7 +250,7 @@ def _pool_index(pools: Seq, wanted: Map) -> int:
     return next((index for index, pool in enumerate(pools) if pool.get("subnet") == wanted.get("subnet")), -1)
 
 
-TABLE: Rules[Merger] = Rules.of(
+TABLE: Rules = Rules.of(
     {
         "networks.*.ipam.config": _ipam, "networks.*.labels": _sequences, "volumes.*.labels": _sequences,
         "services.*.annotations": _sequences, "services.*.build": _build, "services.*.build.args": _sequences,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.config.dotenv import Environ
 from envkit.config.options import LoadOptions
 from envkit.config.sources import Sources
 from envkit.config.tree import Map, Origins
 from envkit.diagnostics import Diagnostic, Position
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Model:

@@ -7,13 +7,16 @@ namespaces and volumes_from, `Dockerfile`, names made of the project's name and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.config.fields import INHERITED_BY_HOOKS
 from envkit.config.merge import Merge
-from envkit.config.rules import Place, Rewrite, Rules, rewrite
+from envkit.config.rules import Place, Rules, rewrite
 from envkit.config.scalars import go_format
 from envkit.config.tree import Map, Origin, Seq, as_map, clone, origin_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
@@ -43,8 +46,7 @@ def _device_request(value: object, _: Place) -> object:
     return value
 
 
-
-_DEFAULTS: Rules[Rewrite] = Rules.of(
+_DEFAULTS: Rules = Rules.of(
     {
         "services.*.build": _build, "services.*.secrets.*": _secret, "services.*.ports.*": _port,
         "services.*.deploy.resources.reservations.devices.*": _device_request, "services.*.gpus.*": _device_request,

@@ -7,12 +7,14 @@ of the mapping (tree.py). Hostile text ends in a diagnostic: nesting is bounded,
 
 from __future__ import annotations
 
-from typing import Any
-
 from envkit.config import colons, libyaml
 from envkit.config.scalars import resolve, resolve_tagged
 from envkit.config.tree import Map, Origin, Seq, clone
 from envkit.diagnostics import Diagnostics, Position
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_DEPTH = 100
 MAX_ALIASED = 200_000  # values that aliases may add to one document

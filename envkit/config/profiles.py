@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from envkit.config.suggest import did_you_mean, one_of
 from envkit.config.tree import Map
 from envkit.diagnostics import Diagnostics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def enabled(service: Any, profiles: Iterable[str]) -> bool:

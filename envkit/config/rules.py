@@ -6,24 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
 
 from envkit.config.tree import Map, Seq
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Rules(Generic[T]):
-    """One node of a table: the rule for the value here, and the tables of what is below it."""
+class Rules:
+    """One node of a table: the rule for the value here (None: there is none), and the tables of what is below it."""
 
     __slots__ = ("below", "rule")
 
     def __init__(self) -> None:
-        self.rule: T | None = None
-        self.below: dict[str, Rules[T]] = {}
+        self.rule: Any = None
+        self.below: dict[str, Rules] = {}
 
     @classmethod
-    def of(cls, table: Mapping[str, T]) -> Rules[T]:
+    def of(cls, table: Mapping[str, Any]) -> Rules:
         root = cls()
         for path, rule in table.items():
             node = root
@@ -32,7 +33,7 @@ class Rules(Generic[T]):
             node.rule = rule
         return root
 
-    def at(self, key: str) -> Rules[T] | None:
+    def at(self, key: str) -> Rules | None:
         """The table of the value under key, None when no rule applies there or below."""
         below = self.below
         return below.get(key) or below.get("*")
@@ -52,7 +53,7 @@ class Place:
         self.path = path
 
 
-def rewrite(value: object, rules: Rules[Rewrite], path: str = "") -> None:
+def rewrite(value: object, rules: Rules, path: str = "") -> None:
     """Replace every value that a rule names by what the rule returns, parents before children."""
     if isinstance(value, Map):
         for key in list(value):

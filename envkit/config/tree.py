@@ -8,11 +8,15 @@ containers may share them. Standard library only; knows nothing of YAML or Compo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
 
 from envkit.diagnostics import Position
 
-Tag = Literal["reset", "override"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    Tag = Literal["reset", "override"]
+
 
 
 class Origin:
@@ -73,7 +77,7 @@ class Shadow:
         self.origin = origin
 
 
-class Map(dict[str, Any]):
+class Map(dict[str, "Any"]):
     """A mapping. at: key -> origin of its value (absent: envkit filled it in); a key that was written but is left out
     of the mapping, being empty or the default, keeps its origin. tags: keys that the file wrote with `!reset` (which
     are then not in the mapping) or `!override`."""
@@ -104,7 +108,7 @@ class Map(dict[str, Any]):
         self.tags[key] = tag
 
 
-class Seq(list[Any]):
+class Seq(list["Any"]):
     """A list. at[i] is the origin of self[i]; both lists have the same length."""
 
     __slots__ = ("at",)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from envkit.config.rules import Place, Rewrite, Rules, rewrite
 from envkit.config.scalars import go_format
 from envkit.config.tree import Map, Seq
 from envkit.config.volumes import parse_volume
 
-Key = Callable[[Any], str]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+Key = Callable[["Any"], str]
 
 
 def _name(item: Any) -> str:
@@ -87,7 +90,7 @@ _TABLE: dict[str, Rewrite] = (
         "services.*.volumes": _unique(_target),
     }
 )  # fmt: skip
-TABLE: Rules[Rewrite] = Rules.of(
+TABLE: Rules = Rules.of(
     _TABLE | {path.replace("services.*.", "services.*.pre_start.*.", 1): rule for path, rule in _TABLE.items()}
 )
 
