@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 class Inputs:
     """sources: the loader's, completed here. trees: (path, directory of the ignore file, further patterns, ignore file,
-    whether modes count, digest) of every build input that was asked for. secrets: (path, purpose, keyed digest). write: digests of trees may be kept
-    below home.cache."""
+    whether modes count, digest) of every build input that was asked for. secrets: (path, purpose, keyed digest). write:
+    digests of trees may be kept below home.cache."""
 
     def __init__(self, home: Home, salt: bytes | None, sources: Sources, *, write: bool = False) -> None:
         self.home = home
@@ -90,7 +90,7 @@ def project_path(directory: str, path: str) -> str:
     return os.path.normpath(os.path.join(directory, os.path.expanduser(path)))  # noqa: PTH111 strings throughout
 
 
-def tree_digest(  # noqa: PLR0913  (one question to the disk)
+def tree_digest(
     home: Home, path: str, rules_of: str, exclude: Sequence[str], rules_file: str = "", modes: bool = False, *,
     write: bool,
 ) -> str:  # fmt: skip

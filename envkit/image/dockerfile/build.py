@@ -136,7 +136,7 @@ class Building:
         except EnvkitError as error:
             context, start = self.context, stage.start
             raise failure(context, start, error.summary, error.detail, error.hint, word=stage.base) from error
-        _start_from(state, base)
+        start_from(state, base)
         return state
 
     def base(self, name: str) -> Base:
@@ -207,7 +207,8 @@ class Building:
         return Source(step.space.see(trees, place), name, foreign=True)
 
 
-def _start_from(state: State, base: Base) -> None:
+def start_from(state: State, base: Base) -> None:
+    """Begin a stage with what an image gives."""
     state.layers = list(base.layers)
     state.config = {key: value for key, value in base.config.items() if value not in (None, [], {}, "")}
     state.history = [dict(entry) for entry in base.history]

@@ -94,7 +94,11 @@ class Layers:
             except EnvkitError as error:
                 if type(error).__name__ == "InterruptedBuildError":
                     raise
-                raise step.error(error.summary, error.detail, error.hint) from error
+                word = error.detail.partition(" ")[0].rstrip(":")
+                raise failure(
+                    self.context, work.item, error.summary, error.detail, error.hint,
+                    word=word if len(word) > 1 and word in work.item.source else "",
+                ) from error  # fmt: skip
         return self._on(made.layer, work, below)
 
     def find(self, work: Work, below: Sequence[LayerInfo], number: int) -> tuple[str, LayerInfo | None]:

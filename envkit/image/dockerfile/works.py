@@ -67,7 +67,8 @@ def _run(state: State, item: Instruction, options: Options, fresh: bool) -> Work
         Mounting(mounts, options.source, state.workdir, options.secrets, options.ssh), options.limits,
         insecure, tuple(scripts), tuple(state.layers),
     )  # fmt: skip
-    return Work(item, f"RUN {shown}", work.asked, work.sees, work.make, chained=True, fresh=fresh, after=work.made)
+    title = " ".join(f"RUN {shown}".split())
+    return Work(item, title, work.asked, work.sees, work.make, chained=True, fresh=fresh, after=work.made)
 
 
 def _argv(state: State, item: Instruction) -> tuple[list[str], list[tuple[str, str]], str]:

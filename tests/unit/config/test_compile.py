@@ -190,7 +190,7 @@ def test_warnings_for_what_is_not_honoured(tmp_path: Path) -> None:
 
 
 def test_two_builds_of_one_name_are_two_images(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "Dockerfile").write_text("FROM scratch AS a\nFROM scratch AS b\n")
     made = compiled(tmp_path, """\
 name: shop
 services:
@@ -205,7 +205,7 @@ services:
 
 
 def test_builds_are_named_as_compose_names_them(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "Dockerfile").write_text("FROM scratch AS api\n")
     made = compiled(tmp_path, """\
 name: shop
 services:
