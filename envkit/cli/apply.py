@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
-
 from envkit.errors import EnvkitError, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
+
     from envkit.backend.base import Materials
     from envkit.cli.context import Context
     from envkit.plan.model import Plan
@@ -80,6 +80,8 @@ def apply(context: Context) -> int:
     replace = tuple(options.replace)
     if options.force_recreate:
         replace += tuple(f"service.{name}" for name in environment.services)
+    if options.build:
+        replace += tuple(str(address) for address in environment.resources if address.kind == "image")
     made = make_plan(
         environment, observed, context.backend.capabilities(), only=_only(options), replace=replace,
         refresh_only=options.refresh_only,

@@ -31,7 +31,7 @@ def build(context: Context) -> int:
     digests = build_images(
         context.backend, loaded.environment, _wanted(loaded.environment, options.services),
         materials=loaded.materials, emit=emit, parallel=context.parallel(), no_cache=options.no_cache,
-        pull=options.pull, lock_timeout=options.lock_timeout, home=context.home,
+        pull=options.pull, lock_timeout=options.lock_timeout,
     )  # fmt: skip
     if context.json:
         context.print_json(digests)

@@ -28,6 +28,7 @@ def compile_layers(draft: Draft, written: Sequence[Mapping[str, Any]]) -> list[d
             layer = _Layer(draft, f"layers[{index}]", item)
             args = _COMPILERS[kind](layer)
             made.append({"kind": kind, "args": args, **layer.inputs()})
+            draft.came_from(f"layers[{index}]", f"layers[{index}]")
             draft.came_from(f"layers[{index}].args", f"layers[{index}]")
     return made
 

@@ -140,10 +140,11 @@ _shared: dict[str, Lockfile] = {}
 _sharing = threading.Lock()
 
 
-def of_project(directory: str) -> Lockfile:
-    """The lock of the project in directory: one object for all builds of this process."""
+def of_project(directory: str, *, refresh: bool = False) -> Lockfile:
+    """The lock of the project in directory: one object for all builds of this process. refresh: see Lockfile; what the
+    first build of the process says counts."""
     path = os.path.join(os.path.abspath(directory), NAME)
     with _sharing:
         if path not in _shared:
-            _shared[path] = Lockfile.read(path)
+            _shared[path] = Lockfile.read(path, refresh=refresh)
         return _shared[path]

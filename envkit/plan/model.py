@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from envkit.address import Address
-from envkit.diagnostics import Diagnostic
-from envkit.observed.state import ObservedResource
-from envkit.spec.environment import Dependency, Resource
 from envkit.values import Enum, StrEnum, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from envkit.address import Address
+    from envkit.diagnostics import Diagnostic
+    from envkit.observed.state import ObservedResource
+    from envkit.spec.environment import Dependency, Resource
 
 
 class Action(Enum):
@@ -62,7 +65,8 @@ class Change:
     reason is for people alone and no input to any decision. resource is what must be (None: DELETE); observed is what
     is (None: CREATE). requires: what must hold before it starts (for deletions: what must be deleted first, condition
     "applied"). loses_data: carrying it out destroys data that nothing else holds. timeout: seconds of grace before a
-    kill, instead of what the spec says. A CREATE has no attributes: its resource is all of them.
+    kill, instead of what the spec says. renew: what an image is made of and must be made or looked up again whatever is
+    remembered: `layers`, `bases`. A CREATE has no attributes: its resource is all of them.
     """
 
     address: Address
@@ -74,6 +78,7 @@ class Change:
     requires: tuple[Dependency, ...] = ()
     loses_data: bool = False
     timeout: float | None = None
+    renew: frozenset[str] = frozenset()
 
 
 @value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from envkit.image.reference import familiar
 from envkit.views.table import bytes_text, render_table
 from envkit.views.terminal import Style
 
@@ -25,7 +26,7 @@ def render_images(rows: Sequence[Mapping[str, Any]], style: Style) -> str:
     table = [
         [name, row["digest"][7:19], str(row["layers"]), bytes_text(row["size"])]
         for row in rows
-        for name in row["references"] or ["(no name)"]
+        for name in map(familiar, row["references"]) or ["(no name)"]
     ]
     return render_table(["IMAGE", "DIGEST", "LAYERS", "SIZE"], sorted(table), style)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Event as Flag
@@ -25,7 +25,7 @@ from envkit.host.home import Home
 from envkit.host.lock import Lock, describe
 from envkit.host.namespace import Engine
 from envkit.plan.model import Action, Change
-from envkit.spec.environment import Condition, Environment
+from envkit.spec.environment import Condition, Environment, Resource
 
 if TYPE_CHECKING:
     from envkit.spec.canonical import ImageSpec
@@ -124,7 +124,9 @@ class EmbeddedSession:
             digest = store.image(str(reference)).digest
         else:
             from envkit.image.build import build
+            from envkit.image.lockfile import of_project
 
+            directory = self.environment.directory
             known = {
                 other.name: str(value.get("digest") or "")
                 for other, value in resources.load_all(self.home, name).items()
@@ -203,6 +205,11 @@ class EmbeddedSession:
             facts |= {"generation": int(facts.get("generation", 0)) + 1, "directory": self.environment.directory,
                       "files": list(self.environment.files), "hardened": self.environment.hardened}  # fmt: skip
             resources.save_environment_facts(self.home, name, facts)
+
+
+def _within(directory: str, resource: Resource) -> Callable[[str], str]:
+    """The resource's origins, as files below the project's directory."""
+    return lambda path: resource.origin(path).removeprefix(directory.rstrip("/") + "/")
 
 
 def _named(change: Change, error: Exception) -> ApplyError:
