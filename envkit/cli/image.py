@@ -18,20 +18,22 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="IMAGE|SERVICE", help="all when none is named")
     parser.add_argument("--no-cache", action="store_true", help="make every layer again")
     parser.add_argument("--pull", action="store_true", help="look for newer base images")
+    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="set an ARG")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the digests")
 
 
 def build(context: Context) -> int:
     from envkit.events import ignore
-    from envkit.reconcile.images import build_images
+    from envkit.reconcile.images import build_images, parse_arguments
 
     options = context.options
+    arguments = parse_arguments(options.build_arg, os.environ)
     loaded = context.load(write_cache=True)
     emit = ignore if options.quiet and not context.json else context.emit()
     digests = build_images(
         context.backend, loaded.environment, _wanted(loaded.environment, options.services),
         materials=loaded.materials, emit=emit, parallel=context.parallel(), no_cache=options.no_cache,
-        pull=options.pull, lock_timeout=options.lock_timeout,
+        pull=options.pull, arguments=arguments, lock_timeout=options.lock_timeout,
     )  # fmt: skip
     if context.json:
         context.print_json(digests)

@@ -31,20 +31,20 @@ def build(  # noqa: PLR0913  (keyword-only: what a build needs to know of the wo
     spec: ImageSpec, *, store: Store, home: Home, directory: str, images: Mapping[str, str], emit: Emit,
     lock: Lockfile | None = None, origin: Callable[[str], str] = lambda path: "",
     secret: Callable[[str], bytes] = no_secret, environ: Mapping[str, str] | None = None,
-    cancelled: Flag | None = None, address: str = "", fresh: bool = False,
+    cancelled: Flag | None = None, address: str = "", fresh: bool = False, pull: bool = False,
 ) -> str:  # fmt: skip
     """The manifest digest of the image, which is in the store afterwards, tagged with spec's name.
 
     directory: the project's. images: digests of the other images, by key. lock: absent, the project's envkit.lock; it
     is brought up to date. origin: a path in the spec to its place in the YAML. secret: the content of a secret that a
     `run` layer asks for. environ: this process's variables (proxies, pip, npm). cancelled: set it to end the build
-    (InterruptedBuildError). fresh: make every layer again, whatever is remembered. Raises ApplyError naming the layer,
-    its place and the last lines of its output; other EnvkitErrors.
+    (InterruptedBuildError). fresh: make every layer again, whatever is remembered. pull: look for newer bases. Raises
+    ApplyError naming the layer, its place and the last lines of its output; other EnvkitErrors.
     """
     lock = lock if lock is not None else lockfile.of_project(directory)
     context = Context(
         address or f"image.{spec['name']}", store, home, directory, images, emit, lock, origin, secret,
-        dict(os.environ if environ is None else environ), cancelled, fresh,
+        dict(os.environ if environ is None else environ), cancelled, fresh, pull,
     )  # fmt: skip
     sweep(home)
     try:

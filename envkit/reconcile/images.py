@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envkit.address import Address
@@ -46,15 +46,6 @@ def build_images(  # noqa: PLR0913  (keyword-only: what a build needs to know)
     return {address.name: images.get(address.name, "") for address in wanted}
 
 
-def built_by(environment: Environment, services: Collection[str]) -> list[str]:
-    """The names of the images that services (all when empty) are made from and that are made here."""
-    keys = {item.spec["name"]: address.name for address, item in environment.resources.items()
-            if address.kind == "image" and "reference" not in item.spec}  # fmt: skip
-    chosen = [item.spec.get("image", "") for name, item in environment.services.items()
-              if not services or name in services]  # fmt: skip
-    return list(dict.fromkeys(keys[image] for image in chosen if image in keys))
-
-
 def _closure(environment: Environment, names: Sequence[str]) -> dict[Address, Resource]:
     """The images of names that are made here, with those that they need."""
     found: dict[Address, Resource] = {}
@@ -75,15 +66,13 @@ def _change(
     resource: Resource, wanted: set[Address], no_cache: bool, pull: bool, arguments: Mapping[str, str]
 ) -> Change:
     spec: dict[str, Any] = dict(resource.spec)
-    if no_cache:
-        spec["no_cache"] = True
-    if pull:
-        spec["pull"] = True
+    renew = frozenset(word for word, asked in (("layers", no_cache), ("bases", pull)) if asked)
     if arguments and "build" in spec:
         spec["build"] = {**spec["build"], "args": {**_arguments(spec["build"].get("args")), **arguments}}
     needs = tuple(Dependency(item.address) for item in resource.depends_on if item.address in wanted)
     return Change(
-        resource.address, Action.CREATE, "asked for", resource=replace(resource, spec=spec), requires=needs
+        resource.address, Action.CREATE, "asked for", resource=replace(resource, spec=spec), requires=needs,
+        renew=renew,
     )  # fmt: skip
 
 

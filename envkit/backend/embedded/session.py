@@ -133,10 +133,14 @@ class EmbeddedSession:
                 if other.kind == "image"
             }
             digest = build(
-                cast("ImageSpec", spec), store=store, home=self.home, directory=self.environment.directory,
-                images=known, emit=self.emit, origin=change.resource.origin, secret=self._supply.secret,
-                address=str(address),
+                cast("ImageSpec", spec), store=store, home=self.home, directory=directory, images=known,
+                emit=self.emit, lock=of_project(directory, refresh="bases" in change.renew),
+                origin=_within(directory, change.resource), secret=self._supply.secret, address=str(address),
+                fresh="layers" in change.renew, pull="bases" in change.renew,
             )  # fmt: skip
+            # Arguments that `envkit build` adds are no part of what must be.
+            wanted = self.environment.get("image", address.name)
+            spec = wanted.spec if wanted is not None else spec
         resources.save(self.home, name, address, spec, change.resource.fingerprint, digest=digest)
 
     # -- networks, volumes, and what only has to be remembered

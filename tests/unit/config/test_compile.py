@@ -218,6 +218,6 @@ services:
     assert api.spec["build"]["context"] == str(tmp_path)
     assert api.spec["build"]["target"] == "api"
     assert Dependency(Address("image", "shop/api:1")) in made.services["job"].depends_on
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nENV A=1\n")
+    (tmp_path / "Dockerfile").write_text("FROM scratch AS api\nENV A=1\n")
     again = compiled(tmp_path, (tmp_path / "compose.yaml").read_text())
     assert again.resources[Address("image", "shop/api:1")].fingerprint != api.fingerprint
