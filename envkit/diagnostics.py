@@ -5,10 +5,12 @@ Standard library only. The look of a diagnostic (source line, caret) is made in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from envkit.errors import InputError
 from envkit.values import StrEnum, field, struct, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Severity(StrEnum):

@@ -5,22 +5,25 @@ Digest text form: OCI image-spec, descriptor.md#digests (`sha256:` and 64 lower-
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from typing import Any
+from envkit import lean
+from envkit.lean import json
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LARGE = 1 << 16  # bytes from which on OpenSSL's instructions make up for its start
 
 
 def sha256(data: bytes) -> str:
     """`sha256:…` of data."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+    make = lean.sha256 if len(data) < _LARGE else lean.hashlib.sha256
+    return "sha256:" + make(data).hexdigest()
 
 
 def is_digest(text: str) -> bool:
     """Whether text is a well-formed sha256 digest."""
-    return _DIGEST.fullmatch(text) is not None
+    return len(text) == 71 and text[:7] == "sha256:" and not text[7:].strip("0123456789abcdef")
 
 
 def canonical_json(value: Any) -> bytes:

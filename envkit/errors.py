@@ -15,11 +15,10 @@ Standard library only. `cli` alone turns these into text and exit codes.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envkit.diagnostics import Diagnostic
 
 
@@ -84,6 +83,8 @@ class HostError(EnvkitError):
     @property
     def command_line(self) -> str:
         """The command as it can be pasted into a shell."""
+        import shlex
+
         return shlex.join(self.command)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from envkit.values import StrEnum, field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
 
 
 class EventKind(StrEnum):
@@ -33,7 +35,7 @@ class Event:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-Emit = Callable[[Event], None]
+Emit: TypeAlias = "Callable[[Event], None]"
 
 
 def ignore(event: Event) -> None:

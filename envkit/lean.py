@@ -8,9 +8,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import hashlib
+    import json
+    import signal
+    import socket
     from contextlib import contextmanager, suppress
-    from functools import cached_property
+    from functools import cache, cached_property
     from hashlib import sha256
+    from re import Pattern
     from typing import Any
 else:
     try:
@@ -37,6 +42,20 @@ else:
             result = of.__dict__[self.name] = self.function(of)
             return result
 
+    def cache(function):
+        """functools.cache, of positional arguments."""
+        known = {}
+
+        def ask(*values):
+            try:
+                return known[values]
+            except KeyError:
+                found = known[values] = function(*values)
+                return found
+
+        ask.cache_clear, ask.__name__, ask.__doc__ = known.clear, function.__name__, function.__doc__
+        return ask
+
     class suppress:
         """contextlib.suppress."""
 
@@ -62,6 +81,49 @@ else:
         enter.__name__, enter.__doc__ = function.__name__, function.__doc__
         return enter
 
+    class _Later:
+        """A module that is imported when something of it is asked for."""
+
+        def __init__(self, name):
+            self._name = name
+
+        def __getattr__(self, attribute):
+            found = getattr(__import__(self._name), attribute)
+            setattr(self, attribute, found)
+            return found
+
+    hashlib, json, signal = _Later("hashlib"), _Later("json"), _Later("signal")
+    socket = _Later("_socket")  # the part in C, whose sockets lack `with`
+
+    class _Socket(__import__("_socket").socket):
+        __slots__ = ()
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()
+
+    socket.socket = _Socket
+
+
+class _Pattern:
+    """A regular expression that is compiled when it is first used."""
+
+    def __init__(self, text: str, flags: int) -> None:
+        self._given = (text, flags)
+
+    def __getattr__(self, attribute: str) -> Any:
+        import re
+
+        found = getattr(re.compile(*self._given), attribute)
+        setattr(self, attribute, found)
+        return found
+
+
+def pattern(text: str, flags: int = 0) -> Pattern[str]:
+    """re.compile(text, flags), put off until its first use."""
+    return _Pattern(text, flags)  # type: ignore[return-value]
 
 
 class _Rules:
@@ -82,21 +144,27 @@ except ImportError:
     pass
 
 
-def read_json_text(data: bytes) -> Any:
-    """json.loads(data) for UTF-8. Raises ValueError for what is no JSON."""
-    text = data.decode()
-    if _scan is None:
-        import json
+def _loads(data: bytes | str, **options: Any) -> Any:
+    """json.loads for UTF-8, by the scanner that json itself uses. Raises ValueError."""
+    if _scan is None or options:
+        import json as whole
 
-        return json.loads(text)
-    stripped = text.strip(" \t\r\n")
+        return whole.loads(data, **options)
+    text = (data if isinstance(data, str) else data.decode()).strip(" \t\r\n")
     try:
-        found, end = _scan(stripped, 0)
+        found, end = _scan(text, 0)
     except StopIteration:
         raise ValueError("no JSON value") from None
-    if end != len(stripped):
+    if end != len(text):
         raise ValueError(f"something follows the JSON value at {end}")
     return found
 
 
-__all__ = ("cached_property", "contextmanager", "read_json_text", "sha256", "suppress")
+if not TYPE_CHECKING:
+    json.loads = _loads
+
+
+__all__ = (
+    "cache", "cached_property", "contextmanager", "hashlib", "json", "pattern", "sha256", "signal", "socket",
+    "suppress",
+)  # fmt: skip

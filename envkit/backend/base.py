@@ -6,18 +6,23 @@ deleting what is absent succeeds. `observe` never writes. Errors are EnvkitError
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from threading import Event as Flag
-from typing import Protocol
-
-from envkit.address import Address
-from envkit.diagnostics import Diagnostic
-from envkit.events import Emit
-from envkit.observed.state import Instance, ObservedState
-from envkit.plan.model import Change
-from envkit.spec.environment import Condition, Environment
 from envkit.values import field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from threading import Event as Flag
+    from typing import Protocol, TypeAlias
+
+    from envkit.address import Address
+    from envkit.diagnostics import Diagnostic
+    from envkit.events import Emit
+    from envkit.observed.state import Instance, ObservedState
+    from envkit.plan.model import Change
+    from envkit.spec.environment import Condition, Environment
+else:
+    Protocol = object
 
 
 class Materials(Protocol):
@@ -25,11 +30,9 @@ class Materials(Protocol):
 
     def secret(self, name: str) -> bytes:
         """The content of `secrets.NAME`. Raises NotFoundError when its source is gone."""
-        ...
 
     def config(self, name: str) -> bytes:
         """The content of `configs.NAME`. Raises NotFoundError when its source is gone."""
-        ...
 
 
 @value
@@ -52,7 +55,7 @@ class Capabilities:
     kinds: frozenset[str] = frozenset({"image", "network", "volume", "service"})
 
 
-Done = Callable[[Change, BaseException | None], None]
+Done: TypeAlias = "Callable[[Change, BaseException | None], None]"
 
 
 class Session(Protocol):
@@ -68,7 +71,6 @@ class Session(Protocol):
         An UPDATE whose attributes have the effect RESTART leaves the instance running anew (started when it was not);
         afterwards the object carries `change.resource`'s spec and fingerprint, as after CREATE and REPLACE.
         """
-        ...
 
     def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
         """Return when every replica of the service meets the condition (an address with an index: that one alone).
@@ -76,7 +78,6 @@ class Session(Protocol):
         Raises ApplyError naming the address, with its last log lines, when it no longer can; returns early (without
         error) when cancelled is set.
         """
-        ...
 
 
 @value
@@ -177,18 +178,15 @@ class Backend(Protocol):
 
     def observe(self, environment: Environment) -> ObservedState:
         """What is there now of this environment. Writes nothing."""
-        ...
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
     ) -> AbstractContextManager[Session]:
         """Open the writing side. Raises ConflictError when the lock is not had within lock_timeout seconds (None:
         wait for ever, with a WAITING event that names the holder)."""
-        ...
 
     def maintain(self, environment: str) -> None:
         """Start helper processes that died (the supervisor) and drop what nothing needs; harmless to repeat."""
-        ...
 
     def instances(self, environment: str) -> list[Instance]: ...
 
@@ -196,47 +194,37 @@ class Backend(Protocol):
 
     def exec(self, environment: str, request: ExecRequest) -> int:
         """The process's exit code (128 + N when it died of signal N)."""
-        ...
 
     def run(self, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:
         """The one-off's exit code; 0 at once with detach."""
-        ...
 
     def control(
         self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",
         timeout: float | None = None,
     ) -> None:  # fmt: skip
         """verb: start, stop, restart, kill, pause or unpause, on existing instances. Raises ApplyError."""
-        ...
 
     def copy_from(self, environment: str, address: Address, path: str) -> Iterator[bytes]:
         """A tar stream of path inside the instance (its last component is the archive's top)."""
-        ...
 
     def copy_to(self, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
         """Unpack a tar stream below the directory path inside the instance."""
-        ...
 
     def usage(self, environment: str) -> list[Usage]: ...
 
     def processes(self, environment: str, services: Sequence[str]) -> dict[str, list[dict[str, str]]]:
         """Address -> rows of `top` (UID, PID, PPID, STIME, TIME, CMD)."""
-        ...
 
     def events(self, environment: str, *, since: float | None, follow: bool) -> Iterator[dict[str, str]]:
         """Lifecycle events as flat rows (time, address, event, detail)."""
-        ...
 
     def environments(self) -> list[str]:
         """Names of all environments that have something here."""
-        ...
 
     def images_in_use(self, environment: str) -> set[str]:
         """Digests of the images that instances of the environment are made from."""
-        ...
 
     def volumes(self, environment: str | None = None) -> list[VolumeInfo]: ...
 
     def remove_volume(self, name: str) -> None:
         """Raises ConflictError while something uses it, NotFoundError when there is none."""
-        ...

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING
-
 from envkit.errors import UnsupportedError, UsageError
-from envkit.host.home import Home
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envkit.backend.base import Backend
     from envkit.backend.memory.backend import Memory
+    from envkit.host.home import Home
 
 NAMES = ("embedded", "docker", "podman", "swarm", "kubernetes", "memory")
 _memories: dict[str, Memory] = {}
@@ -34,6 +32,8 @@ def select_backend(name: str, home: Home) -> Backend:
                 "This version of envkit has no such backend", f"{name} is planned; the embedded one needs no daemon",
                 "leave --backend out, or give --backend embedded",
             )  # fmt: skip
+    import difflib
+
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(NAMES[:-1])}"
     raise UsageError(f"--backend {name}: there is no such backend", hint=hint)

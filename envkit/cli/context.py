@@ -9,7 +9,6 @@ from envkit.address import Address
 from envkit.errors import InputError, NotFoundError, UsageError
 from envkit.host.home import Home
 from envkit.lean import cached_property
-from envkit.views.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from envkit.config.options import LoadOptions
     from envkit.events import Emit
     from envkit.spec.environment import Environment
+    from envkit.views.terminal import Terminal
 
 
 class Context:

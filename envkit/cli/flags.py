@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
 
-from envkit.cli.commands import BY_NAME, COMMANDS, Command
+from envkit.cli.commands import BY_NAME, COMMANDS
 from envkit.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+    from envkit.cli.commands import Command
 
 BACKENDS = ("embedded", "docker", "podman", "swarm", "kubernetes")
 

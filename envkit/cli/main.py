@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 from envkit.cli.context import Context
 from envkit.cli.flags import overview, parse
 from envkit.errors import EnvkitError, UsageError
-from envkit.views.terminal import Terminal, open_terminal
+from envkit.views.terminal import open_terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envkit.views.terminal import Terminal
 
 FAILED, USAGE, INTERRUPTED = 1, 125, 130
 

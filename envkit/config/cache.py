@@ -8,20 +8,21 @@ a file of their own, read when a plan has something to show. Standard library on
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 from envkit.address import Address
 from envkit.diagnostics import Diagnostic, Position, Severity
 from envkit.digest import canonical_json
 from envkit.errors import EnvkitError
+from envkit.lean import hashlib, json, suppress
 from envkit.spec.environment import Dependency, Environment, Resource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from envkit.config.inputs import Inputs
     from envkit.config.options import LoadOptions
     from envkit.host.home import Home

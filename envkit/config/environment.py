@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envkit.config import cache
 from envkit.config.inputs import Inputs
 from envkit.config.keyed import ensure_salt, read_salt
 from envkit.config.materials import ProjectMaterials
 from envkit.config.sources import Sources
-from envkit.spec.environment import Environment
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envkit.config.model import Model
     from envkit.config.options import LoadOptions
     from envkit.host.home import Home
+    from envkit.spec.environment import Environment
 
 
 class Loaded:

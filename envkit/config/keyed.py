@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 
-from envkit.host.home import Home
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envkit.host.home import Home
 
 UNSALTED = "hmac-sha256:known-after-the-first-apply"
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple
 
 from envkit.errors import HostError, UnsupportedError
-from envkit.host import mounts
-from envkit.host.home import Home
+from envkit.host.mountinfo import mount_table
 from envkit.host.steps import step
+from envkit.lean import suppress
+from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, ClassVar
+
+    from envkit.host.home import Home
 
 ROOT = "/sys/fs/cgroup"
 PERIOD = 100_000  # microseconds, when only `cpus` is given
@@ -24,7 +29,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _REMOVAL = 2.0
 
 
-class Usage(NamedTuple):
+@value
+class Usage:
     """cpu in nanoseconds since creation, sizes in bytes (memory without the reclaimable file cache), limit 0: none."""
 
     cpu: int
@@ -71,7 +77,7 @@ class Cgroups:
         from envkit.host.cgroups_v1 import CgroupsV1
         from envkit.host.cgroups_v2 import CgroupsV2
 
-        table = [entry for entry in mounts.mount_table() if entry.filesystem in ("cgroup", "cgroup2")]
+        table = [entry for entry in mount_table() if entry.filesystem in ("cgroup", "cgroup2")]
         if any(entry.target == ROOT and entry.filesystem == "cgroup2" for entry in table):
             return CgroupsV2(home) if os.access(ROOT, os.W_OK) else cls(home)
         first = [entry for entry in table if entry.filesystem == "cgroup" and os.access(entry.target, os.W_OK)]

@@ -6,8 +6,6 @@ Source: kernel Documentation/admin-guide/cgroup-v1/.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
 
 from envkit.host.cgroups import (
     Cgroups,
@@ -22,8 +20,14 @@ from envkit.host.cgroups import (
     wait_until,
     write,
 )
-from envkit.host.home import Home
-from envkit.host.mounts import Mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, ClassVar
+
+    from envkit.host.home import Home
+    from envkit.host.mountinfo import Mount
 
 _UNLIMITED = 1 << 60  # memory files say 9223372036854771712 for "no limit"
 _MONITOR_CONTROLLERS = ("memory", "pids", "cpu", "blkio")

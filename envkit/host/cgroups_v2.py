@@ -7,8 +7,6 @@ write below a unit that was delegated to it. crun asks systemd for each containe
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, ClassVar
 
 from envkit.errors import HostError
 from envkit.host import process
@@ -26,7 +24,13 @@ from envkit.host.cgroups import (
     wait_until,
     write,
 )
-from envkit.host.home import Home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, ClassVar
+
+    from envkit.host.home import Home
 
 _KEYS = {
     "memory": {"memory", "memory_reservation", "memory_swap"},

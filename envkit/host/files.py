@@ -6,13 +6,16 @@ Sources: rename(2), fsync(2), openat2(2), xattr(7), lseek(2) SEEK_DATA.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
-from typing import Any
 
 from envkit.errors import HostError
 from envkit.host.steps import step
+from envkit.lean import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def write_atomic(path: str, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:

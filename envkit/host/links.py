@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 import struct
-from typing import NamedTuple
 
 from envkit.host.netlink_wire import IFLA, attributes, dump, link_header, number, unpacked
+from envkit.lean import socket
+from envkit.values import value
 
 _GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
 _UP = 1
 _ZERO = b"\0\0\0\0"
 
 
-class Link(NamedTuple):
+@value
+class Link:
     """A network interface. kind: "bridge", "veth", … or ""; master: index of its bridge or 0; peer: index of the other
     end of a veth (in its namespace) or 0; mac: lower case with colons."""
 
@@ -28,7 +29,8 @@ class Link(NamedTuple):
     peer: int
 
 
-class Route(NamedTuple):
+@value
+class Route:
     """A unicast route of the main table. destination: "10.0.0.0/8", or "" for the default; gateway: "" when on link;
     device: an interface's index; family: socket.AF_INET or AF_INET6."""
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from envkit.errors import ConflictError
 from envkit.host import proc
+from envkit.lean import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 _POLL = 0.05
 

@@ -6,12 +6,11 @@ Sources: mount(2), open_tree(2), mount_setattr(2), proc(5) mountinfo.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from envkit.errors import HostError
 from envkit.host import syscalls
+from envkit.host.mountinfo import Mount, is_mount, mount_table, reason
 from envkit.host.overlay import overlay
 from envkit.host.steps import step
 
@@ -24,22 +23,6 @@ PROPAGATION = {
 }  # fmt: skip
 _MNT_DETACH = 2
 CLONE_TREE = 1 | os.O_CLOEXEC  # flags of open_tree: a copy that can be attached elsewhere
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-
-
-class Mount(NamedTuple):
-    """One line of mountinfo. root: the part of the file system that is mounted; propagation: the optional fields."""
-
-    id: int
-    parent: int
-    device: str
-    root: str
-    target: str
-    options: str
-    propagation: tuple[str, ...]
-    filesystem: str
-    source: str
-    super_options: str
 
 
 def bind(
@@ -90,39 +73,3 @@ def unmount(dst: str, detach: bool = True) -> None:
 def set_propagation(path: str, propagation: str, *, recursive: bool = False) -> None:
     """Change how mount events below the mount at path travel: private, slave, shared, unbindable."""
     syscalls.mount(None, path, None, PROPAGATION[propagation] | MS_REC * recursive)
-
-
-def is_mount(path: str) -> bool:
-    """Whether something is mounted exactly at path (bind mounts of one file system included)."""
-    target = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-    return any(entry.target == target for entry in mount_table())
-
-
-def mount_table(pid: int | str = "self") -> list[Mount]:
-    """The mounts that process sees, in the order of mounting. Raises HostError when they cannot be read."""
-    try:
-        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise HostError(f"the mounts of process {pid} cannot be read", reason(error)) from error
-    return [_parse(line) for line in lines]
-
-
-def _parse(line: str) -> Mount:
-    first, _, last = line.partition(" - ")
-    number, parent, device, root, target, options, *propagation = first.split(" ")
-    filesystem, source, super_options = [*last.split(" "), "", ""][:3]
-    return Mount(
-        int(number), int(parent), device, _plain(root), _plain(target), options, tuple(propagation), filesystem,
-        _plain(source), super_options,
-    )  # fmt: skip
-
-
-def _plain(text: str) -> str:
-    """Undo mountinfo's octal escapes (space, tab, newline, backslash)."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
-
-
-def reason(error: OSError) -> str:
-    """What an OSError says, with its path."""
-    return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
-from collections.abc import Iterator
 
 from envkit.errors import HostError
+from envkit.lean import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 CREATE, EXCL, REPLACE = 0x400, 0x200, 0x100

@@ -6,12 +6,14 @@ Source: linux/netfilter/nf_tables.h. 1 ms instead of the 10 that `nft -j list` t
 from __future__ import annotations
 
 import errno
-import hashlib
-import socket
 import struct
-from collections.abc import Iterator
 
 from envkit.host import netlink_wire as wire
+from envkit.lean import sha256, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PROTOCOL = 12  # NETLINK_NETFILTER
 _GETTABLE, _GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = (0xA00 | number for number in (1, 4, 7, 10, 13))
@@ -98,7 +100,7 @@ def digest(family: str, table: str) -> str:
     for one in sets:
         for of in _dump(_GETSETELEM, family, name + wire.attribute(2, one)):
             parts += [b"element" + one + element for element in _elements(of.get(3, b""))]
-    total = hashlib.sha256()
+    total = sha256()
     for part in (*sorted(parts), *rules):
         total.update(struct.pack("=I", len(part)) + part)
     return total.hexdigest()

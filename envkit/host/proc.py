@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 import select
-import signal as signals
 import time
-from collections.abc import Iterable
+
+from envkit.lean import signal as signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _stat(pid: int) -> list[str] | None:

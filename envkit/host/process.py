@@ -6,18 +6,22 @@ No shell is ever involved. A missing program is an UnsupportedError that names i
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from envkit.errors import HostError, UnsupportedError
 from envkit.host.tools import package_of
+from envkit.lean import signal
+from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _found: dict[str, str] = {}
 
 
-class Completed(NamedTuple):
+@value
+class Completed:
     """A program that has ended. returncode is negative for a signal, as in subprocess."""
 
     returncode: int

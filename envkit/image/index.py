@@ -6,23 +6,38 @@ Source: OCI image-spec image-index.md, image-layout.md, annotations.md (`org.ope
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
 
 from envkit.host import files
 from envkit.image import media
-from envkit.image.manifest import REF_NAME, SOURCES, Descriptor, decode_descriptor, decode_json
+from envkit.image.manifest import ORIGIN, PULLED, REF_NAME, SOURCES, Descriptor, decode_descriptor, decode_json
+from envkit.lean import contextmanager, json
+from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 
-class IndexEntry(NamedTuple):
-    """What a reference means; sources: for each layer the place in the YAML that made it."""
+@value
+class IndexEntry:
+    """What a reference means; sources: for each layer the place in the YAML that made it.
+
+    pulled: seconds since the epoch when a registry was last asked, 0 when none was; origin: the digest that the
+    registry had for the reference (of an index, where it has one for several platforms).
+    """
 
     digest: str
     descriptor: Descriptor
     sources: tuple[str, ...]
+
+    @property
+    def pulled(self) -> float:
+        return float(self.descriptor.annotations.get(PULLED) or 0)
+
+    @property
+    def origin(self) -> str:
+        return self.descriptor.annotations.get(ORIGIN, "")
 
 
 class Index:
@@ -53,9 +68,9 @@ class Index:
         self._known = (version, found)
         return found.copy()
 
-    def put(self, name: str, descriptor: Descriptor, sources: Sequence[str] = ()) -> None:
-        """Let name mean descriptor, durably."""
-        annotations = {REF_NAME: name}
+    def put(self, name: str, descriptor: Descriptor, sources: Sequence[str] = (), facts: Mapping[str, str] | None = None) -> None:
+        """Let name mean descriptor, durably. facts: further annotations (see IndexEntry)."""
+        annotations = {REF_NAME: name, **(facts or {})}
         if any(sources):
             annotations[SOURCES] = json.dumps(list(sources))
         entry = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations)

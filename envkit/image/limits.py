@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import NamedTuple
+
+from envkit.values import field_names, replace, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 VARIABLE = "ENVKIT_IMAGE_LIMITS"
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-class Limits(NamedTuple):
+@value
+class Limits:
     """bytes: all files of a layer together, holes included. entries: of one layer. ratio: uncompressed to compressed,
     looked at once a layer has more than ratio_floor bytes (gzip cannot exceed 1032; real layers rarely reach 20).
     metadata: bytes of one extended header or long name. segments: data segments of one sparse file."""
@@ -31,14 +37,13 @@ class Limits(NamedTuple):
             name, _, value = item.strip().partition("=")
             unit = _UNITS.get(value[-1:].upper(), 1)
             digits = value[:-1] if unit > 1 else value
-            if name not in cls._fields or not digits.isascii() or not digits.isdigit():
+            if name not in field_names(cls) or not digits.isascii() or not digits.isdigit():
                 from envkit.errors import UsageError
 
-                raise UsageError(
-                    f"{VARIABLE} cannot be understood", item, f"write NAME=NUMBER, NAME one of {', '.join(cls._fields)}"
-                )  # fmt: skip
+                hint = f"write NAME=NUMBER, NAME one of {', '.join(field_names(cls))}"
+                raise UsageError(f"{VARIABLE} cannot be understood", item, hint)
             changes[name] = int(digits) * unit
-        return cls()._replace(**changes)
+        return replace(cls(), **changes)
 
 
 def way_out(name: str) -> str:

@@ -5,29 +5,32 @@ Sources: OCI image-spec descriptor.md, manifest.md, image-index.md, config.md, a
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
-
 from envkit.digest import canonical_json, is_digest
 from envkit.errors import ImageError
 from envkit.image import media
-from envkit.values import value
+from envkit.lean import hashlib, json
+from envkit.values import field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 REF_NAME = "org.opencontainers.image.ref.name"
 SOURCES = "dev.envkit.sources"  # of an index entry: a JSON list, for each layer the place in the YAML that made it
+PULLED = "dev.envkit.pulled"  # of an index entry: when a registry was last asked, in seconds since the epoch
+ORIGIN = "dev.envkit.origin"  # of an index entry: the digest that the registry has for the name
 MAXIMUM_SIZE = 8 << 20  # bytes of a manifest, an index or a configuration
 
 
-class Descriptor(NamedTuple):
+@value
+class Descriptor:
     """What a blob is (media_type), its digest and its size in bytes."""
 
     media_type: str
     digest: str
     size: int
-    annotations: Mapping[str, str] = MappingProxyType({})
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> dict[str, Any]:
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
@@ -54,7 +57,8 @@ class LayerInfo:
     source: str = ""
 
 
-class Manifest(NamedTuple):
+@value
+class Manifest:
     """One image of one platform."""
 
     config: Descriptor

@@ -17,30 +17,35 @@ neither tar nor compression.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envkit.digest import is_digest
 from envkit.errors import ConflictError, ImageError, NotFoundError
 from envkit.host import files
-from envkit.host.home import Home
 from envkit.host.steps import step
 from envkit.image import media
 from envkit.image.index import Index
 from envkit.image.limits import Limits
-from envkit.image.manifest import Descriptor, LayerInfo, Manifest, decode_config, decode_manifest, layer_infos
+from envkit.image.manifest import Descriptor, Manifest, decode_config, decode_manifest, layer_infos
+from envkit.lean import contextmanager, hashlib
+from envkit.values import value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from envkit.host.home import Home
     from envkit.host.idmap import IdMap
+    from envkit.image.index import IndexEntry
+    from envkit.image.manifest import LayerInfo
     from envkit.image.tar import Source
 
 _CHUNK = 1 << 20
 
 
-class StoredImage(NamedTuple):
+@value
+class StoredImage:
     """An image of the store.
 
     digest: of the manifest. references: full text forms. config: the whole OCI image configuration; what a process is
@@ -76,7 +81,7 @@ class Store:
     def resolve(self, reference: str) -> str | None:
         """The manifest digest that a reference, a digest or a digest's first 12+ digits mean; None when absent."""
         if is_digest(reference):
-            return reference if os.path.exists(self.blob_path(reference)) else None
+            return reference if os.path.exists(self.blob_path(reference)) else self._by_origin(reference)
         entries = self._index.read()
         if found := entries.get(reference):
             return found.digest
@@ -86,6 +91,10 @@ class Store:
         if "@" in name:
             return self.resolve(name.rpartition("@")[2])
         return _by_prefix(reference, [entry.digest for entry in entries.values()])
+
+    def _by_origin(self, digest: str) -> str | None:
+        """The image that was taken out of the index of that digest."""
+        return next((entry.digest for entry in self._index.read().values() if entry.origin == digest), None)
 
     def image(self, reference: str) -> StoredImage:
         """The image that a reference or digest means. Raises NotFoundError with a hint."""
@@ -116,10 +125,12 @@ class Store:
         digests = dict.fromkeys(entry.digest for _, entry in sorted(self._index.read().items()))
         return [self._image(digest) for digest in digests]
 
-    def tag(self, reference: str, digest: str, sources: Sequence[str] = ()) -> None:
+    def tag(
+        self, reference: str, digest: str, sources: Sequence[str] = (), facts: Mapping[str, str] | None = None
+    ) -> None:
         """Let reference mean the stored manifest digest. Raises NotFoundError, InvalidReferenceError.
 
-        A digest as its own reference keeps an image that has no name.
+        A digest as its own reference keeps an image that has no name. facts: annotations of the index's entry.
         """
         from envkit.image.reference import normalise
 
@@ -129,7 +140,12 @@ class Store:
             raise NotFoundError("there is no such manifest in the store", digest)
         media_type = decode_manifest(self.read_blob(digest), digest).media_type
         self.prepare()
-        self._index.put(name, Descriptor(media_type, digest, os.path.getsize(path)), sources)
+        self._index.put(name, Descriptor(media_type, digest, os.path.getsize(path)), sources, facts)
+
+    def entry(self, reference: str) -> IndexEntry | None:
+        """What the index keeps of a reference; None when it is unknown."""
+        entries = self._index.read()
+        return entries.get(reference) or entries.get(_full(reference))
 
     def untag(self, reference: str) -> bool:
         """Forget a reference; its content stays until gc. Returns whether it was there."""

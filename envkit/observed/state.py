@@ -5,11 +5,14 @@ Every backend decodes its live objects into these; the planner compares them wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from envkit.address import Address
 from envkit.values import StrEnum, field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from envkit.address import Address
 
 
 class InstanceState(StrEnum):

@@ -6,15 +6,19 @@ items by (`ports[80/tcp].published`, `mounts[/data].read_only`); any other list 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
-
-from envkit.plan.model import AttributeChange, Effect
+from envkit.plan.model import AttributeChange
 from envkit.plan.sensitive import mask
 
-Origin = Callable[[str], str]
-EffectOf = Callable[[str], Effect]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, TypeAlias
+
+    from envkit.plan.model import Effect
+
+Origin: TypeAlias = "Callable[[str], str]"
+EffectOf: TypeAlias = "Callable[[str], Effect]"
 
 _BY_TARGET = frozenset({"mounts", "secrets", "configs", "devices"})
 _ABSENT: Any = object()
@@ -34,7 +38,7 @@ def compare(
     return found
 
 
-_Difference = tuple[tuple[str, ...], str, str, str, Any, Any]
+_Difference: TypeAlias = "tuple[tuple[str, ...], str, str, str, Any, Any]"
 
 
 def _value(value: Any) -> Any:
@@ -101,6 +105,8 @@ def _labels(name: str, items: Sequence[Mapping[str, Any]], others: Sequence[Mapp
     """One label per item, unique in the list, the same on both sides for the same thing (layers: their position)."""
     if name == "layers":
         return [str(position) for position in range(len(items))]
+    from collections import Counter
+
     short = [_short(name, item) for item in items]
     sides = (short, [_short(name, item) for item in others])
     doubled = {label for side in sides for label, count in Counter(side).items() if count > 1}

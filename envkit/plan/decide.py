@@ -6,18 +6,22 @@ whatever its attributes cost; drift -> whatever mending it costs; else nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-
-from envkit.address import Address
-from envkit.observed.state import ObservedResource
 from envkit.plan import reasons
 from envkit.plan.compare import compare
 from envkit.plan.draft import Draft
-from envkit.plan.drift import KNOWN_AFTER_BUILD, Ignored, drift_of, has_completed
-from envkit.plan.effects import Effects
+from envkit.plan.drift import KNOWN_AFTER_BUILD, drift_of, has_completed
 from envkit.plan.model import Action, AttributeChange, Effect
-from envkit.spec.environment import Resource
 from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from envkit.address import Address
+    from envkit.observed.state import ObservedResource
+    from envkit.plan.drift import Ignored
+    from envkit.plan.effects import Effects
+    from envkit.spec.environment import Resource
 
 _IN_PLACE = {"network": frozenset({"labels", "attachable"}), "volume": frozenset({"labels", "protect", "name"})}
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from envkit.address import Address
-from envkit.observed.state import ObservedResource
 from envkit.plan import reasons
 from envkit.plan.effects import strongest
-from envkit.plan.model import Action, AttributeChange, Change, Effect
-from envkit.spec.environment import Dependency, Resource
+from envkit.plan.model import Action, Change, Effect
 from envkit.values import field, struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envkit.address import Address
+    from envkit.observed.state import ObservedResource
+    from envkit.plan.model import AttributeChange
+    from envkit.spec.environment import Dependency, Resource
 
 _ACTIONS = {
     Effect.NONE: Action.NOOP,

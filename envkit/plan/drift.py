@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from envkit.address import Address
-from envkit.observed.state import InstanceState, ObservedResource
+from envkit.observed.state import InstanceState
 from envkit.plan.effects import globs
 from envkit.plan.model import AttributeChange, Effect
 from envkit.plan.sensitive import mask
-from envkit.spec.environment import Environment, Resource
 
-Ignored = Callable[[Address, str], bool]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeAlias
+
+    from envkit.observed.state import ObservedResource
+    from envkit.spec.environment import Environment, Resource
+
+Ignored: TypeAlias = "Callable[[Address, str], bool]"
 _FOR_GOOD = frozenset({"no", "on-failure"})
 GONE = "gone"
 KNOWN_AFTER_BUILD = "(known after build)"

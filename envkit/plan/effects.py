@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from fnmatch import translate
-from typing import Any, Protocol
+from envkit.lean import cached_property
+from envkit.plan.model import Effect
 
-from envkit.diagnostics import Diagnostic
-from envkit.plan.model import AttributeChange, Effect
-from envkit.spec.environment import Environment
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import Any, Protocol
+
+    from envkit.diagnostics import Diagnostic
+    from envkit.plan.model import AttributeChange
+    from envkit.spec.environment import Environment
+else:
+    Protocol = object
 
 _NO_INSTANCE = frozenset({"replicas", "update", "rollback", "pull_policy", "attach"})
 """Keys of a ServiceSpec that say nothing about one instance, where the planner plans each replica on its own."""
@@ -32,11 +37,14 @@ class Capabilities(Protocol):
     def kinds(self) -> frozenset[str]: ...
 
 
-def globs(patterns: Iterable[str]) -> Callable[[str], Any]:
+def globs(patterns: Collection[str]) -> Callable[[str], Any]:
     """A matcher of paths: a pattern means the path itself and everything below it; `*` crosses dots."""
-    parts = [translate(pattern.replace("[", "[[]")).removesuffix(r"\Z") for pattern in sorted(patterns)]
-    if not parts:
+    if not patterns:
         return lambda path: None
+    import re
+    from fnmatch import translate
+
+    parts = [translate(pattern.replace("[", "[[]")).removesuffix(r"\Z") for pattern in sorted(patterns)]
     return re.compile(rf"(?:{'|'.join(parts)})(?:[.\[].*)?\Z", re.DOTALL).match
 
 
@@ -44,10 +52,17 @@ class Effects:
     """Path of a ServiceSpec, or of a service's observed facts -> Effect."""
 
     def __init__(self, capabilities: Capabilities) -> None:
-        self._in_place = globs(capabilities.in_place)
-        self._restart = globs(capabilities.restart)
+        self._capabilities = capabilities
         self._none = _NO_INSTANCE if capabilities.expands_replicas else frozenset()
         self._known: dict[str, Effect] = {}
+
+    @cached_property
+    def _in_place(self) -> Callable[[str], Any]:
+        return globs(self._capabilities.in_place)
+
+    @cached_property
+    def _restart(self) -> Callable[[str], Any]:
+        return globs(self._capabilities.restart)
 
     def of(self, path: str) -> Effect:
         effect = self._known.get(path)
@@ -56,7 +71,7 @@ class Effects:
         return effect
 
     def _find(self, path: str) -> Effect:
-        if re.split(r"[.\[]", path, maxsplit=1)[0] in self._none:
+        if path.partition("[")[0].partition(".")[0] in self._none:
             return Effect.NONE
         if self._in_place(path):
             return Effect.IN_PLACE

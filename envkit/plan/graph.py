@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from envkit.plan.model import Action
 
-from envkit.address import Address
-from envkit.plan.model import Action, Change
-from envkit.spec.environment import Dependency
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from envkit.address import Address
+    from envkit.plan.model import Change
+    from envkit.spec.environment import Dependency
 
 
 def targets(changes: Sequence[Change]) -> Callable[[Change, Dependency], list[Address]]:
@@ -17,12 +20,12 @@ def targets(changes: Sequence[Change]) -> Callable[[Change, Dependency], list[Ad
     for a service looks at all that there are. One that names a deletion, or another replica of the change's own
     service, means that one alone.
     """
-    replicas: dict[tuple[str, str], list[Address]] = defaultdict(list)
+    replicas: dict[tuple[str, str], list[Address]] = {}
     deleted: set[Address] = set()
     for change in changes:
         if change.action is Action.DELETE:
             deleted.add(change.address)
-        replicas[change.address.kind, change.address.name].append(change.address)
+        replicas.setdefault((change.address.kind, change.address.name), []).append(change.address)
 
     def find(change: Change, dependency: Dependency) -> list[Address]:
         address = dependency.address

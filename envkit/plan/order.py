@@ -5,11 +5,14 @@ Pure; linear in nodes and edges (plus the heap's logarithm).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TypeVar
 
-Node = TypeVar("Node")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from typing import TypeVar
+
+    Node = TypeVar("Node")
 
 
 def topological(nodes: Sequence[Node], before: Mapping[Node, Collection[Node]]) -> list[Node]:

@@ -6,25 +6,26 @@ The walk: pair each desired with its observed resource and decide it alone (`dec
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from functools import cache
-from hashlib import sha256
-
 from envkit.address import Address
-from envkit.observed.state import ObservedResource, ObservedState
+from envkit.lean import cache, sha256
 from envkit.plan import reasons
-from envkit.plan.cascade import cascade
 from envkit.plan.decide import Rules, decide_image, decide_other, decide_service
 from envkit.plan.draft import Draft
 from envkit.plan.drift import ignored_paths
-from envkit.plan.effects import Capabilities, Effects
+from envkit.plan.effects import Effects
 from envkit.plan.graph import edges
-from envkit.plan.model import Action, Change, Plan
+from envkit.plan.model import Action, Plan
 from envkit.plan.order import topological
-from envkit.plan.requires import require
 from envkit.plan.selection import Selection, addresses
-from envkit.spec.environment import Environment, Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from envkit.observed.state import ObservedResource, ObservedState
+    from envkit.plan.effects import Capabilities
+    from envkit.plan.model import Change
+    from envkit.spec.environment import Environment, Resource
 
 _KINDS = ("image", "network", "volume", "secret", "config", "service")
 
@@ -45,6 +46,9 @@ def make_plan(
     selection = Selection(environment, selected)
     drafts = [draft for draft in _drafts(environment, observed, capabilities, demanded) if draft.address in selection]
     if any(draft.action is not Action.NOOP for draft in drafts):
+        from envkit.plan.cascade import cascade
+        from envkit.plan.requires import require
+
         cascade(environment, drafts, Effects(capabilities))
         require(environment, drafts, capabilities.kinds)
     changes = [draft.change() for draft in drafts]
@@ -81,7 +85,7 @@ def _drafts(
 ) -> Iterator[Draft]:
     """A draft per address: images, networks, volumes, secrets, configs, services, then what has to go."""
     kinds, expands = capabilities.kinds, capabilities.expands_replicas
-    by_kind: dict[str, list[Resource]] = defaultdict(list)
+    by_kind: dict[str, list[Resource]] = {kind: [] for kind in _KINDS}
     for address, resource in environment.resources.items():
         if address.kind in kinds:
             by_kind[address.kind].append(resource)
@@ -133,10 +137,10 @@ def _last_first(address: Address) -> tuple[int, str, int]:
 
 
 def _replicas_by_name(resources: Mapping[Address, ObservedResource]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
+    found: dict[str, list[int]] = {}
     for address in resources:
         if address.kind == "service":
-            found[address.name].append(address.index)
+            found.setdefault(address.name, []).append(address.index)
     return found
 
 

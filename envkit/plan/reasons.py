@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from envkit.address import Address
-from envkit.observed.state import InstanceState, ObservedResource
+from envkit.observed.state import InstanceState
 from envkit.plan.drift import GONE, KNOWN_AFTER_BUILD
 from envkit.plan.effects import strongest
-from envkit.plan.model import AttributeChange, Effect
-from envkit.spec.environment import Environment, Resource
+from envkit.plan.model import Effect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from envkit.address import Address
+    from envkit.observed.state import ObservedResource
+    from envkit.plan.model import AttributeChange
+    from envkit.spec.environment import Environment, Resource
 
 CUT_OFF = "replaced because an earlier apply was cut off before it was finished"
 FINISHED = "finished because an earlier apply was cut off"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable
-
 from envkit.address import Address
 from envkit.errors import NotFoundError
-from envkit.spec.environment import Environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from envkit.spec.environment import Environment
 
 
 def addresses(texts: Iterable[str | Address], known: Collection[Address], flag: str) -> tuple[Address, ...]:
@@ -20,6 +22,8 @@ def addresses(texts: Iterable[str | Address], known: Collection[Address], flag: 
     for text in texts:
         address = text if isinstance(text, Address) else _parse(text)
         if address is None or (address.kind, address.name) not in names:
+            import difflib
+
             written = sorted(str(Address(kind, name)) for kind, name in names)
             near = difflib.get_close_matches(str(text), [*written, *(name for _, name in names)], n=1)
             hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(written) or 'nothing'}"

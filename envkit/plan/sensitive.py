@@ -6,18 +6,22 @@ variable or driver option.
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from envkit.lean import pattern
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SENSITIVE = "(sensitive value)"
 
-_NAME = re.compile(
+_IGNORECASE = 2  # re.IGNORECASE
+_NAME = pattern(
     r"passw(or)?d|passphrase|secret|token|credential|api_?key|private_?key|(^|[_.-])(key|pass|pwd|auth|salt)([_.-]|$)",
-    re.IGNORECASE,
+    _IGNORECASE,
 )
-_POINTER = re.compile(r"[_.-](file|path|dir|name|id|ttl|timeout|length|url|host|port)$", re.IGNORECASE)
+_POINTER = pattern(r"[_.-](file|path|dir|name|id|ttl|timeout|length|url|host|port)$", _IGNORECASE)
 _NAMED = frozenset({"environment", "args", "driver_opts", "options", "labels", "annotations", "sysctls", "config"})
-_VALUE = re.compile(r"://[^/@\s:]*:[^/@\s]+@|(passw(or)?d|secret|token)=[^\s,]", re.IGNORECASE)
+_VALUE = pattern(r"://[^/@\s:]*:[^/@\s]+@|(passw(or)?d|secret|token)=[^\s,]", _IGNORECASE)
 _DIGESTS = frozenset({"secret_digests", "config_digests", "digest", "content_digest"})
 
 

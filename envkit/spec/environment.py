@@ -5,14 +5,17 @@ Standard library only: the no-op path loads this from the compile cache without 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
-
 from envkit.address import Address
-from envkit.diagnostics import Diagnostic
 from envkit.values import field, value
 
-Condition = Literal["applied", "started", "healthy", "completed"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal, TypeAlias
+
+    from envkit.diagnostics import Diagnostic
+
+Condition: TypeAlias = 'Literal["applied", "started", "healthy", "completed"]'
 
 
 @value

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from envkit.lean import json
+from envkit.plan.model import Action, Effect
 
-from envkit.plan.model import Action, AttributeChange, Change, Effect, Plan
-from envkit.views.terminal import Style
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from envkit.plan.model import AttributeChange, Change, Plan
+    from envkit.views.terminal import Style
 
 _COLOUR = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red", "noop": "dim"}
 _LONGEST_VALUE = 100

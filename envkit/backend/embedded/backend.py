@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-
-from envkit.address import Address
-from envkit.backend.base import (
-    Capabilities,
-    ExecRequest,
-    LogEntry,
-    LogQuery,
-    Materials,
-    RunRequest,
-    Session,
-    Usage,
-    VolumeInfo,
-)
+from envkit.backend.base import Capabilities, VolumeInfo
 from envkit.errors import ConflictError, NotFoundError
-from envkit.events import Emit
-from envkit.host.home import Home
-from envkit.observed.state import Instance, ObservedState
-from envkit.spec.environment import Environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from envkit.address import Address
+    from envkit.backend.base import ExecRequest, LogEntry, LogQuery, Materials, RunRequest, Session, Usage
+    from envkit.events import Emit
+    from envkit.host.home import Home
+    from envkit.observed.state import Instance, ObservedState
+    from envkit.spec.environment import Environment
 
 IN_PLACE = frozenset({
     "limits", "labels", "deploy_labels", "restart", "healthcheck", "stop_signal", "stop_grace_period",

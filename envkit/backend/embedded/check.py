@@ -5,20 +5,25 @@ An error where the meaning would change, a warning where only comfort or speed i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
 from envkit.diagnostics import Diagnostic, Position, Severity
 from envkit.host.cgroups import Cgroups
-from envkit.host.home import Home
 from envkit.host.process import find
-from envkit.spec.environment import Environment, Resource
+from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from envkit.host.home import Home
+    from envkit.spec.environment import Environment, Resource
 
 LOG_DRIVERS = frozenset({"json-file", "local", "none", ""})
 _PACKAGES = {"conmon": "conmon", "nft": "nftables"}
 
 
-class _Rule(NamedTuple):
+@value
+class _Rule:
     """A key that is not honoured here: what to say about it, and whether that changes the meaning."""
 
     key: str
@@ -147,11 +152,11 @@ def _has_selinux() -> bool:
 
 def _limits(resource: Resource, supported: frozenset[str]) -> Iterator[Diagnostic]:
     limits: Mapping[str, Any] = resource.spec.get("limits") or {}
-    for key, value in limits.items():
+    for key, wanted in limits.items():
         parts = [key]
         if key == "blkio":
-            parts = ["blkio.weight" if part.startswith("weight") else "blkio.device" for part in value]
-        unlimited = value in (0, -1, "", None, False) or (key == "memory_swap" and "memory" in limits)
+            parts = ["blkio.weight" if part.startswith("weight") else "blkio.device" for part in wanted]
+        unlimited = wanted in (0, -1, "", None, False) or (key == "memory_swap" and "memory" in limits)
         for part in sorted(set(parts) - supported):
             if unlimited:
                 continue

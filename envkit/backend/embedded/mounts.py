@@ -6,8 +6,10 @@ the masked set is the one that Docker, containerd and Podman share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, TypeAlias
 
 MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/scsi",
@@ -16,7 +18,7 @@ MASKED = (
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 SHM_SIZE = 64 << 20
 
-Mount = dict[str, Any]
+Mount: TypeAlias = "dict[str, Any]"
 
 
 def mount(destination: str, kind: str, source: str, *options: str) -> Mount:

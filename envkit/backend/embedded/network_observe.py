@@ -5,14 +5,18 @@ One look at the kernel serves all questions; imports little, for it is on the pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
-
-from envkit.backend.embedded.network_state import Member, State, load, reach
+from envkit.backend.embedded.network_state import load, reach
 from envkit.host import links, nft_read
-from envkit.host.home import Home
+from envkit.lean import cached_property
 from envkit.values import field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from envkit.backend.embedded.network_state import Member, State
+    from envkit.host.home import Home
 
 FAMILY = "inet"
 ANY = ("", "0.0.0.0", "::")

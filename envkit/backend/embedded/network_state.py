@@ -7,16 +7,20 @@ made from it and compared with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from envkit.errors import NotFoundError
 from envkit.host import files
-from envkit.host.home import Home
 from envkit.host.lock import Lock
 from envkit.host.proc import boot_id
+from envkit.lean import contextmanager
 from envkit.values import field, field_names, struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from envkit.host.home import Home
 
 
 @struct

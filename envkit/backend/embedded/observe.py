@@ -6,20 +6,24 @@ A service instance's facts: `state`, `monitor` (its conmon), `limits.*`, and wha
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.backend.embedded import instance, resources, volumes, wiring
 from envkit.backend.embedded import record as records
-from envkit.backend.embedded.record import Record
 from envkit.host.cgroups import Cgroups
-from envkit.host.home import Home
+from envkit.lean import json
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
-from envkit.spec.environment import Environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from envkit.backend.embedded.record import Record
+    from envkit.host.home import Home
+    from envkit.spec.environment import Environment
 
 
 def observe(home: Home, environment: Environment) -> ObservedState:

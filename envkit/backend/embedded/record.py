@@ -6,15 +6,18 @@ directory. `record.json` in it is the truth about what was asked; whether it is 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
 
 from envkit.address import Address
-from envkit.host.home import Home
+from envkit.lean import contextmanager, json, suppress
 from envkit.values import field, field_names, struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from envkit.host.home import Home
 
 
 @struct

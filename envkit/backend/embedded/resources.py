@@ -5,13 +5,17 @@ each below HOME/environments/ENV/resources/. Also the environment's own facts (`
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
 
 from envkit.address import Address
 from envkit.host.files import make_directory, read_json, write_json
-from envkit.host.home import Home
+from envkit.lean import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from envkit.host.home import Home
 
 
 def directory(home: Home, environment: str) -> str:

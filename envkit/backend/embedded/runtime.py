@@ -6,20 +6,24 @@ container from a recycled pid; ROOT/ID/exec.fifo exists until the container is s
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
-from functools import cache
-from typing import NamedTuple
 
 from envkit.backend.embedded.record import slurp
 from envkit.errors import UnsupportedError
 from envkit.host.cgroups import Cgroups
-from envkit.host.home import Home
 from envkit.host.process import find, run
+from envkit.lean import cache, json
+from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envkit.host.home import Home
 
 
-class Init(NamedTuple):
+@value
+class Init:
     """The first process of a container. start: clock ticks since boot; created_at: RFC 3339."""
 
     pid: int

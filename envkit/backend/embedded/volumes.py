@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
 
 from envkit.errors import ConflictError, EnvkitError, HostError, NotFoundError, UnsupportedError
 from envkit.host.files import copy_tree, make_directory, read_json, remove_tree, write_json
-from envkit.host.home import Home
 from envkit.host.mounts import unmount
 from envkit.host.steps import step
+from envkit.lean import contextmanager, pattern, suppress
 from envkit.values import as_dict, field, field_names, value
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from envkit.host.home import Home
+
+_NAME = pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @value

@@ -6,20 +6,24 @@ The one place of the instance side that knows the network's modules. Heavy ones 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
 from envkit.backend.embedded import network_state
-from envkit.backend.embedded.mounts import Mount, file_bind
-from envkit.backend.embedded.record import Record, spill
+from envkit.backend.embedded.mounts import file_bind
+from envkit.backend.embedded.record import spill
 from envkit.errors import ConflictError
-from envkit.host.home import Home
 from envkit.observed.state import ObservedResource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
+
     from envkit.backend.embedded.attach import Request
+    from envkit.backend.embedded.mounts import Mount
     from envkit.backend.embedded.namespaces import Peer
+    from envkit.backend.embedded.record import Record
+    from envkit.host.home import Home
     from envkit.plan.model import Change
     from envkit.spec.environment import Environment
 
