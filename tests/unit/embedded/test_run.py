@@ -44,6 +44,7 @@ def staged(path: Path, **service: Any) -> Iterator[tuple[Stage, Environment]]:
             pid = int((Lock(supervisor.lock_path(stage.home, stage.name)).holder() or {}).get("pid", 0))
             proc.kill_and_wait([pid], 5)
         stage.down(environment, volumes=True)
+        stage.backend.maintain(stage.name)  # what was cut off above is finished
         engine.release()
 
 
