@@ -12,11 +12,11 @@ from envkit.lean import cached_property
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from envkit.backend.base import Backend
+    from envkit.cli.words import Namespace
     from envkit.config.environment import Loaded
     from envkit.config.options import LoadOptions
     from envkit.events import Emit
@@ -28,7 +28,7 @@ class Context:
     """One run of the command line."""
 
     def __init__(
-        self, options: argparse.Namespace, terminal: Terminal, environ: Mapping[str, str], cwd: str
+        self, options: Namespace, terminal: Terminal, environ: Mapping[str, str], cwd: str
     ) -> None:
         self.options = options
         self.terminal = terminal
@@ -54,6 +54,7 @@ class Context:
         from envkit.config.options import LoadOptions
 
         options = self.options
+        self._check_name()
         return LoadOptions(
             directory=self.cwd, files=tuple(options.file or ()), project_name=options.project_name or "",
             profiles=tuple(options.profile or ()), env_files=tuple(options.env_file or ()),
@@ -77,11 +78,24 @@ class Context:
 
         options = self.options
         if options.project_name and not options.file:
+            self._check_name()
             return Environment(options.project_name, self.cwd, (), False, {})
         try:
             return load_environment(self.load_options(), self.home).environment
         except InputError:
             return load_environment(self.load_options(), self.home, tolerant=True).environment
+
+    def _check_name(self) -> None:
+        """Raises UsageError for a -p that is no name (and so could be a path)."""
+        name = self.options.project_name
+        if name:
+            from envkit.config.lookup import project_name
+
+            if project_name(name) != name:
+                raise UsageError(
+                    f"-p {name!r} is not a name",
+                    hint="use lower-case letters, digits, `-` and `_`, beginning with a letter or digit",
+                )
 
     def show_warnings(self, environment: Environment) -> None:
         """The environment's warnings, once per command."""

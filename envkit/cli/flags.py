@@ -5,16 +5,17 @@ Only the chosen command's flags are declared, so that a command line costs a few
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from envkit.cli.commands import BY_NAME, COMMANDS
+from envkit.cli.words import SUPPRESS, Namespace, Words
 from envkit.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
     from envkit.cli.commands import Command
 
@@ -34,58 +35,59 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--no-color",), {"action": "store_true", "help": "no colours"}),
     (("--plain",), {"action": "store_true", "help": "no moving lines, no questions"}),
     (("--debug",), {"action": "store_true", "help": "show tracebacks"}),
-    (("--ansi",), {"help": argparse.SUPPRESS}),
-    (("--progress",), {"help": argparse.SUPPRESS}),
-    (("--compatibility",), {"action": "store_true", "help": argparse.SUPPRESS}),
-    (("--all-resources",), {"action": "store_true", "help": argparse.SUPPRESS}),
+    (("--ansi",), {"help": SUPPRESS}),
+    (("--progress",), {"help": SUPPRESS}),
+    (("--compatibility",), {"action": "store_true", "help": SUPPRESS}),
+    (("--all-resources",), {"action": "store_true", "help": SUPPRESS}),
 )
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UsageError instead of leaving the process."""
-
-    def error(self, message: str) -> NoReturn:
-        command = f" {self.prog.partition(' ')[2]}".rstrip()
-        raise UsageError(message, hint=f"envkit{command} --help")
-
-
-def parse(argv: Sequence[str]) -> tuple[Command | None, argparse.Namespace]:
+def parse(argv: Sequence[str]) -> tuple[Command | None, Namespace]:
     """The chosen command and its options; no command: help or the version was asked for.
 
     Raises UsageError for everything that cannot be understood.
     """
     before, name, rest = _split(argv)
-    options = argparse.Namespace(**{_dest(flags): _default(settings) for flags, settings in _GLOBAL})
-    _global_parser("envkit", _GLOBAL).parse_args(before, options)
+    options = Namespace(**{_dest(flags): _default(settings) for flags, settings in _GLOBAL})
+    if name is None or not _global_words().parse(before, options):
+        _global_parser().parse_args(before, options)
     if name is None:
         return None, options
     command = BY_NAME.get(name)
     if command is None:
         raise UsageError(f"there is no command {name!r}", hint=_nearest(name))
-    parser = build_parser(command, name)
-    parser.parse_args(rest, options)
+    if not _declare(Words(), command).parse(rest, options):
+        build_parser(command, name).parse_args(rest, options)
     options.called_as = name
     return command, options
 
 
 def build_parser(command: Command, name: str = "") -> argparse.ArgumentParser:
     """The parser of one command: its own flags, then those of the global ones that it does not claim itself."""
-    import importlib
+    import argparse
 
-    module = importlib.import_module(f"envkit.cli.{command.module}")
+    from envkit.cli.parser import Parser
+
     examples = "\n".join(f"  {line}" for line in command.examples)
     parser = Parser(
         prog=f"envkit {name or command.name}", description=command.help[0].upper() + command.help[1:] + ".",
         epilog=f"examples:\n{examples}" if examples else None, formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )  # fmt: skip
+    _declare(parser, command)
+    return parser
+
+
+def _declare(parser: Any, command: Command) -> Any:
+    """Tell a Parser or Words the command's own flags, then those global ones that it does not claim itself."""
+    module = __import__(f"envkit.cli.{command.module}", fromlist=["*"])
     getattr(module, f"add_{command.function.rstrip('_')}")(parser)
     shared = parser.add_argument_group("options of every command")
-    taken = set(parser._option_string_actions)
+    taken, meant = parser.taken()
     for flags, settings in _GLOBAL:
         free = [flag for flag in flags if flag not in taken]
-        if free and _dest(flags) not in {action.dest for action in parser._actions}:
-            shared.add_argument(*free, dest=_dest(flags), **{**settings, "default": argparse.SUPPRESS})
+        if free and _dest(flags) not in meant:
+            shared.add_argument(*free, dest=_dest(flags), **{**settings, "default": SUPPRESS})
     return parser
 
 
@@ -113,10 +115,19 @@ def _split(argv: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
     return list(argv), None, []
 
 
-def _global_parser(prog: str, table: Sequence[tuple[tuple[str, ...], dict[str, Any]]]) -> argparse.ArgumentParser:
-    parser = Parser(prog=prog, add_help=False, allow_abbrev=False)
-    for flags, settings in table:
-        parser.add_argument(*flags, dest=_dest(flags), **{**settings, "default": argparse.SUPPRESS})
+def _global_words() -> Words:
+    words = Words()
+    for flags, settings in _GLOBAL:
+        words.add_argument(*flags, dest=_dest(flags), **{**settings, "default": SUPPRESS})
+    return words
+
+
+def _global_parser() -> argparse.ArgumentParser:
+    from envkit.cli.parser import Parser
+
+    parser = Parser(prog="envkit", add_help=False, allow_abbrev=False)
+    for flags, settings in _GLOBAL:
+        parser.add_argument(*flags, dest=_dest(flags), **{**settings, "default": SUPPRESS})
     parser.add_argument("-h", "--help", action="store_true", default=False)
     parser.add_argument("-V", "--version", action="store_true", default=False)
     return parser

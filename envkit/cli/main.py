@@ -62,9 +62,7 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
         else:
             terminal.out(overview())
         return 0
-    import importlib
-
-    handler = getattr(importlib.import_module(f"envkit.cli.{command.module}"), command.function)
+    handler = getattr(__import__(f"envkit.cli.{command.module}", fromlist=["*"]), command.function)
     try:
         cwd = os.getcwd()
     except FileNotFoundError:

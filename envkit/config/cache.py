@@ -9,25 +9,27 @@ a file of their own, read when a plan has something to show. Standard library on
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from envkit.address import Address
 from envkit.diagnostics import Diagnostic, Position, Severity
-from envkit.digest import canonical_json
 from envkit.errors import EnvkitError
-from envkit.lean import hashlib, json, suppress
+from envkit.lean import json, sha256, suppress
 from envkit.spec.environment import Dependency, Environment, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from envkit.config.inputs import Inputs
     from envkit.config.options import LoadOptions
     from envkit.host.home import Home
 
-FORMAT = 1
+    _Mapping = Mapping[str, str]
+else:
+    from _collections_abc import Mapping as _Mapping  # `os` has imported it, and not the package `collections`
+
+FORMAT = 2
 _ALWAYS = ("COMPOSE_", "ENVKIT_")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -37,7 +39,7 @@ def entry_path(options: LoadOptions, home: Home) -> str:
     asked = {
         name: getattr(options, name) for name in options.__slots__ if name not in ("environ", "stdin")
     }  # fmt: skip
-    name = hashlib.sha256(canonical_json(asked)).hexdigest()[:32]
+    name = sha256(repr(sorted(asked.items())).encode(errors="surrogateescape")).hexdigest()[:32]
     return os.path.join(home.cache, "environments", f"{name}.json")
 
 
@@ -80,7 +82,7 @@ def variables_digest(words: str, environ: Mapping[str, str], salt: bytes | None)
     used = sorted(
         (name, value) for name, value in environ.items() if f" {name} " in words or name.startswith(_ALWAYS)
     )
-    return hashlib.blake2b(canonical_json(used), key=salt or b"", digest_size=16).hexdigest()
+    return sha256((salt or b"") + repr(used).encode(errors="surrogateescape")).hexdigest()
 
 
 def _words(files: Mapping[str, str]) -> str:
@@ -126,7 +128,7 @@ class _Origins:
         return self._all[index] if index < len(self._all) else {}
 
 
-class LazyOrigins(Mapping[str, str]):
+class LazyOrigins(_Mapping):
     """Resource.origins of an environment that came from the cache."""
 
     __slots__ = ("_index", "_origins")

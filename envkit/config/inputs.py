@@ -7,13 +7,16 @@ of the loader, and asks again: as long as all are the same, so is the Environmen
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from envkit.config.keyed import keyed_digest
-from envkit.config.sources import ABSENT, Sources
+from envkit.config.sources import ABSENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from envkit.config.sources import Sources
     from envkit.host.home import Home
 
 

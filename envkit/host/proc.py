@@ -62,7 +62,7 @@ def open_pidfd(pid: int, start: int | None = None) -> int | None:
 
 
 def kill_and_wait(
-    pids: Iterable[int | tuple[int, int | None]], timeout: float, signal: int = signals.SIGKILL
+    pids: Iterable[int | tuple[int, int | None]], timeout: float, signal: int = 9
 ) -> list[int]:
     """Send signal to every process (pid, or pid and start time) and wait until all have ended.
 

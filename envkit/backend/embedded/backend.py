@@ -108,7 +108,7 @@ class Embedded:
         return environments(self.home)
 
     def maintain(self, environment: str) -> None:
-        from envkit.backend.embedded.session import maintain
+        from envkit.backend.embedded.maintain import maintain
 
         maintain(self.home, environment)
 

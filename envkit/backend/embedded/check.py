@@ -123,9 +123,6 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
 
 
 def _security(resource: Resource) -> Iterator[Diagnostic]:
-    from envkit.backend.embedded import machine
-    from envkit.errors import UnsupportedError
-
     spec, name = resource.spec, resource.address.name
     for number, option in enumerate(spec.get("security_opt") or ()):
         key = option.replace(":", "=", 1).partition("=")[0]
@@ -137,6 +134,9 @@ def _security(resource: Resource) -> Iterator[Diagnostic]:
                 f"service {name!r}: {option!r} is not known to this backend",
             )  # fmt: skip
     if spec.get("init"):
+        from envkit.backend.embedded import machine
+        from envkit.errors import UnsupportedError
+
         try:
             machine.init_program()
         except UnsupportedError as error:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, cast
 
 from envkit.address import Address
 from envkit.backend.base import Done, Materials
-from envkit.backend.embedded import machine, parallel, resources, salvage, services, volumes, wait
+from envkit.backend.embedded import images, machine, parallel, resources, salvage, services, volumes, wait
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
-from envkit.errors import ApplyError, ConflictError, EnvkitError, NotFoundError
+from envkit.errors import ApplyError, EnvkitError, NotFoundError
 from envkit.events import Emit, Event, EventKind
 from envkit.host import mounts
 from envkit.host.cgroups import Cgroups
@@ -28,6 +28,7 @@ from envkit.plan.model import Action, Change
 from envkit.spec.environment import Condition, Environment, Resource
 
 if TYPE_CHECKING:
+    from envkit.image.store import Store
     from envkit.spec.canonical import ImageSpec
 
 
@@ -108,7 +109,7 @@ class EmbeddedSession:
         if found is None:
             raise NotFoundError(
                 "An image is not here", name,
-                "`envkit image load FILE` brings it from an archive; an entry of that name below `images:` makes it",
+                "`envkit apply` or `envkit pull` brings it from its registry, `envkit image load FILE` from an archive",
             )  # fmt: skip
         return found
 
@@ -120,8 +121,10 @@ class EmbeddedSession:
         from envkit.image.store import Store
 
         spec, store = change.resource.spec, Store(self.home)
-        if reference := spec.get("reference"):
-            digest = store.image(str(reference)).digest
+        if spec.get("reference"):
+            digest = images.fetch(store, self.environment, change.resource, self.emit)
+        elif pulled := self._instead_of_build(store, change.resource):
+            digest = pulled
         else:
             from envkit.image.build import build
             from envkit.image.lockfile import of_project
@@ -142,6 +145,18 @@ class EmbeddedSession:
             wanted = self.environment.get("image", address.name)
             spec = wanted.spec if wanted is not None else spec
         resources.save(self.home, name, address, spec, change.resource.fingerprint, digest=digest)
+
+    def _instead_of_build(self, store: Store, resource: Resource) -> str:
+        """The image of a service that has both `image:` and `build:`, where its pull policy says to look at the
+        registry first; "" to build it."""
+        if not resource.spec.get("build") or resource.spec.get("pull_policy", "build") in ("build", "never"):
+            return ""
+        try:
+            return images.fetch(store, self.environment, resource, self.emit)
+        except ApplyError as error:
+            text = f"{error.summary}: {error.detail}; it is built instead"
+            self.emit(Event(EventKind.WARNING, str(resource.address), "pull", text))
+            return ""
 
     # -- networks, volumes, and what only has to be remembered
 
@@ -262,26 +277,3 @@ def opened(
     finally:
         os.umask(umask)
         lock.release()
-
-
-def maintain(home: Home, environment: str) -> None:
-    """Start the supervisor again if it has died while instances are there; finish a removal that was cut off."""
-    from envkit.backend.embedded import supervisor
-
-    if supervisor.is_running(home, environment) or not os.path.isdir(home.instances(environment)):
-        return
-    engine = engine_of(home)
-    if records.load_all(home, environment):
-        if engine.is_live():
-            engine.enter()
-            supervisor.ensure_running(home, environment)
-    elif salvage.is_half_removed(home, environment):
-        lock = Lock(os.path.join(home.environment(environment), "lock"), {"environment": environment})
-        with suppress(ConflictError):  # somebody is at work there
-            lock.acquire(0)
-            try:
-                engine.enter()
-                salvage.remove_environment(home, environment, {row.target for row in mounts.mount_table()})
-                salvage.release_engine(home, engine)
-            finally:
-                lock.release()

@@ -19,6 +19,7 @@ from envkit import __version__
 from envkit.backend.embedded import events
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.loop import Loop
+from envkit.backend.embedded.maintain import is_running, lock_path
 from envkit.backend.embedded.probe import end_strays
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.supervised import Supervised
@@ -36,15 +37,6 @@ _LINGER = 1.0  # seconds without an instance before it ends
 _NAMES = frozenset({"record.json", "pid"})  # of a record directory: what tells of a new state
 _END = 5.0  # seconds that it has to end when told
 _spawned: dict[int, str] = {}  # by this process: pid -> lock file
-
-
-def lock_path(home: Home, environment: str) -> str:
-    """Whoever holds this lock is the environment's supervisor."""
-    return os.path.join(home.run, "supervisor", f"{environment}.lock")
-
-
-def is_running(home: Home, environment: str) -> bool:
-    return is_locked(lock_path(home, environment))
 
 
 def ensure_running(home: Home, environment: str) -> None:

@@ -13,7 +13,6 @@ import time
 
 from envkit.errors import ConflictError, EnvkitError, HostError, NotFoundError, UnsupportedError
 from envkit.host.files import copy_tree, make_directory, read_json, remove_tree, write_json
-from envkit.host.mounts import unmount
 from envkit.host.steps import step
 from envkit.lean import contextmanager, pattern, suppress
 from envkit.values import as_dict, field, field_names, value
@@ -168,6 +167,8 @@ def remove(home: Home, name: str) -> None:
     if not os.path.isdir(place):
         return
     step("volume.remove")
+    from envkit.host.mounts import unmount
+
     unmount(data(home, name))
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(place, "volume.json"))
