@@ -91,12 +91,15 @@ class HostError(EnvkitError):
 class ApplyError(EnvkitError):
     """A change could not be carried out.
 
-    `address` is the culprit, `log` the last lines that its process wrote (at most 20).
+    `address` is the culprit, `log` the last lines that its process wrote (at most 20), `source` the place in the YAML
+    ("file:line:column") where it is described.
     """
 
     def __init__(
-        self, summary: str, detail: str = "", hint: str = "", *, address: str = "", log: Sequence[str] = ()
-    ) -> None:
+        self, summary: str, detail: str = "", hint: str = "", *, address: str = "", log: Sequence[str] = (),
+        source: str = "",
+    ) -> None:  # fmt: skip
         super().__init__(summary, detail, hint)
         self.address = address
         self.log = tuple(log)
+        self.source = source

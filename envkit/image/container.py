@@ -40,7 +40,8 @@ def open_container(path: str, temporary: str, limits: Limits) -> Iterator[Contai
     try:
         file = open(path, "rb")  # noqa: SIM115  closed below
     except OSError as error:
-        raise NotFoundError("an image archive cannot be read", f"{path}: {error.strerror}") from error
+        hint = "give the path of an archive or of an OCI layout; - reads standard input"
+        raise NotFoundError("an image archive cannot be read", f"{path}: {error.strerror}", hint) from error
     with file:
         if detect(file.read(6)) == "none":
             file.seek(0)
@@ -81,6 +82,15 @@ class _Directory:
             raise ImageError("an image layout lacks a file", f"{self._path}: {name}: {error.strerror}") from error
 
 
+def _entries(reader: tar.Reader, path: str) -> Iterator[tar.Entry]:
+    """The archive's entries; what is malformed is told of this file."""
+    try:
+        yield from reader
+    except ImageError as error:
+        hint = "give the output of `docker save`, `podman save`, `skopeo copy` or `envkit image save`"
+        raise ImageError("this is not an image archive", f"{path}: {error.detail}", hint) from error
+
+
 class _Tar:
     def __init__(self, file: IO[bytes], path: str, limits: Limits) -> None:
         self._file, self._path = file, path
@@ -88,7 +98,7 @@ class _Tar:
         self._links: dict[str, str] = {}
         size = os.fstat(file.fileno()).st_size
         reader = tar.Reader(file, limits)
-        for entry in reader:
+        for entry in _entries(reader, path):
             name = os.path.normpath(entry.name)
             if len(self._places) + len(self._links) >= limits.entries:
                 raise ImageError("an image archive has too many files", f"{path}: more than {limits.entries}")

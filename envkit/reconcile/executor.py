@@ -16,7 +16,7 @@ from typing import Any
 
 from envkit.address import Address
 from envkit.backend.base import Session
-from envkit.errors import EnvkitError
+from envkit.errors import ApplyError, EnvkitError
 from envkit.events import Emit, Event, EventKind
 from envkit.plan.graph import targets
 from envkit.plan.model import Action, Change
@@ -129,11 +129,13 @@ class Executor:
             seconds = {"seconds": round(time.monotonic() - began, 3)}
             self._emit(Event(EventKind.DONE, str(change.address), change.action.word, data=seconds))
         else:
-            self._fail(change.address, change.action.word, as_error(change.address, error))
+            self._fail(change.address, change.action.word, as_error(change.address, error), change)
         self._finish(change.address)
 
-    def _fail(self, address: Address, word: str, error: EnvkitError) -> None:
+    def _fail(self, address: Address, word: str, error: EnvkitError, change: Change | None) -> None:
         if address not in self.outcome.failed:
+            if isinstance(error, ApplyError) and not error.source and change is not None and change.resource:
+                error.source = change.resource.origin("reference")
             self.outcome.failed[address] = error
             self._emit(Event(EventKind.FAILED, str(address), word, str(error)))
 
@@ -215,7 +217,7 @@ class Executor:
             failure = as_error(address, error)
             conditions = [pair for change in waiting for pair in self._conditions(change)]
             if any(dependency.required for item, dependency in conditions if item == wait):
-                self._fail(address, "wait", failure)
+                self._fail(address, "wait", failure, self._changes.get(address))
             else:
                 self._emit(Event(EventKind.WARNING, str(address), "wait", f"{failure}; going on without it"))
         self._ready.extend(waiting)

@@ -18,6 +18,17 @@ from envkit.diagnostics import Diagnostic, Position
 from envkit.errors import ApplyError, EnvkitError, HostError, InputError
 from envkit.views.terminal import Style
 
+_WAYS = {
+    "container-name": "give one of them another name, or none",
+    "env-file": "create the file, or write {path: FILE, required: false}",
+    "env-syntax": "write NAME=VALUE, with quotes around a value that has blanks; a comment begins with #",
+    "short-syntax": "the long form names every part; `envkit schema` prints its keys",
+    "unreadable-file": "check the path and the permissions, or give another file with -f",
+    "yaml-syntax": "a bracket, a quote or the indentation of this line or of one before it does not end",
+}
+_ANY_WAY = "`envkit schema` prints what may be written there"
+"""Ways out by code, for diagnostics that bring none of their own."""
+
 _WORD = re.compile(r"[\w./${}@-]+(?::[\w./${}@-]+)*")
 _LONGEST_LINE = 200
 
@@ -31,8 +42,8 @@ def render_diagnostic(item: Diagnostic, style: Style, *, base: str = "") -> str:
         lines += _quote(item.source, style, colour, base)
     lines += [f"  {line}" for line in item.detail.splitlines()]
     lines += [f"  {style('see also', 'dim')} {_shown(place, base)}" for place in item.related]
-    if item.hint:
-        first, *rest = item.hint.splitlines()
+    if hint := _way_out(item):
+        first, *rest = hint.splitlines()
         lines += [f"  {style('help:', 'cyan')} {first}", *(f"        {line}" for line in rest)]
     return "\n".join(lines)
 
@@ -44,6 +55,8 @@ def render_error(error: EnvkitError, style: Style, *, base: str = "") -> str:
         return "\n\n".join([*blocks, style(f"{error.summary}.", "bold")])
     where = f" {error.address}" if isinstance(error, ApplyError) and error.address else ""
     lines = [f"{style('error', 'bold', 'red')}{style(f':{where} {error.summary}', 'bold')}"]
+    if isinstance(error, ApplyError) and (place := _position(error.source)):
+        lines += _quote(place, style, "red", base)
     lines += [f"  {line}" for line in error.detail.splitlines()]
     if isinstance(error, HostError):
         if error.command:
@@ -62,7 +75,7 @@ def diagnostic_json(item: Diagnostic) -> dict[str, Any]:
     """A diagnostic as plain JSON values."""
     return {
         "severity": str(item.severity), "code": item.code, "summary": item.summary, "detail": item.detail,
-        "source": str(item.source) if item.source else None, "hint": item.hint,
+        "source": str(item.source) if item.source else None, "hint": _way_out(item),
         "related": [str(place) for place in item.related],
     }  # fmt: skip
 
@@ -75,14 +88,24 @@ def error_json(error: EnvkitError) -> dict[str, Any]:
     if isinstance(error, InputError):
         value["diagnostics"] = [diagnostic_json(item) for item in error.diagnostics]
     if isinstance(error, ApplyError):
-        value |= {"address": error.address, "log": list(error.log)}
+        value |= {"address": error.address, "log": list(error.log), "source": error.source or None}
     if isinstance(error, HostError):
         value |= {"command": list(error.command), "returncode": error.returncode, "stderr": error.stderr}
     return value
 
 
+def _way_out(item: Diagnostic) -> str:
+    return item.hint or (_WAYS.get(item.code, _ANY_WAY) if item.is_error else "")
+
+
 def _errors_last(items: Iterable[Diagnostic]) -> list[Diagnostic]:
     return sorted(items, key=lambda item: item.is_error)
+
+
+def _position(text: str) -> Position | None:
+    file, _, rest = text.rpartition(":")
+    file, _, line = file.rpartition(":")
+    return Position(file, int(line), int(rest)) if file and line.isdigit() and rest.isdigit() else None
 
 
 def _shown(place: Position, base: str) -> str:
