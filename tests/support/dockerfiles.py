@@ -51,7 +51,7 @@ class Kitchen:
             )  # fmt: skip
             made = sorted({event.data["layer"] for event in events if "layer" in event.data})
             warnings = [event.message for event in events if str(event.kind) == "warning"]
-            return self._built(digest, made, warnings)
+            return self.built(digest, made, warnings)
 
         result: Built = in_engine(self.home, action)
         return result
@@ -71,7 +71,8 @@ class Kitchen:
         if self.store.resolve("busybox") is None:
             busybox_image(self.store, "busybox")
 
-    def _built(self, digest: str, made: list[int], warnings: list[str]) -> Built:
+    def built(self, digest: str, made: list[int] | None = None, warnings: list[str] | None = None) -> Built:
+        """What is in a stored image."""
         image = self.store.image(digest)
         base = len(self.store.image("busybox").layers)
         start = base if image.layers[:base] == self.store.image("busybox").layers else 0
@@ -81,7 +82,7 @@ class Kitchen:
                 for member in archive.getmembers():
                     _apply(archive, member, files)
         history = [str(entry["created_by"]) for entry in image.config["history"]]
-        return Built(digest, dict(image.config.get("config") or {}), files, made, warnings, history)
+        return Built(digest, dict(image.config.get("config") or {}), files, made or [], warnings or [], history)
 
 
 class File:
