@@ -1,4 +1,4 @@
-"""build, image ls|load|save|inspect|layers|rm, images."""
+"""build, image ls|load|save|pull|push|inspect|layers|rm, images."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def images(context: Context) -> int:
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    parts = parser.add_subparsers(dest="part", metavar="ls|load|save|inspect|layers|rm")
+    parts = parser.add_subparsers(dest="part", metavar="ls|load|save|pull|push|inspect|layers|rm")
     listing = parts.add_parser("ls", help="list the images of the store")
     listing.add_argument("-q", "--quiet", action="store_true", help="only digests")
     loading = parts.add_parser("load", help="read a docker or OCI archive, or an OCI layout")
@@ -86,14 +86,23 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     layers.add_argument("--files", action="store_true", help="with the files of each layer")
     removing = parts.add_parser("rm", help="remove images")
     removing.add_argument("names", nargs="+", metavar="IMAGE")
-    for part in (listing, loading, saving, inspecting, layers, removing):
+    from envkit.cli.registry import add_image_pull, add_image_push
+
+    pulling = parts.add_parser("pull", help="fetch images from their registries")
+    add_image_pull(pulling)
+    pushing = parts.add_parser("push", help="send images to their registries")
+    add_image_push(pushing)
+    for part in (listing, loading, saving, inspecting, layers, removing, pulling, pushing):
         part.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
         part.add_argument("--backend", "--runtime", dest="backend", default=argparse.SUPPRESS)
 
 
 def image(context: Context) -> int:
+    from envkit.cli.registry import image_pull, image_push
+
     handlers = {
         None: _list, "ls": _list, "load": _load, "save": _save, "inspect": _inspect, "layers": _layers, "rm": _remove,
+        "pull": image_pull, "push": image_push,
     }  # fmt: skip
     return handlers[context.options.part](context)
 

@@ -16,21 +16,20 @@ from typing import Any, Literal, NamedTuple
 
 from envkit.digest import is_digest, sha256
 from envkit.errors import HostError, ImageError, NotFoundError
-from envkit.events import Emit, Event, EventKind
+from envkit.events import Emit
 from envkit.image import media
+from envkit.image.adopt import adopt
 from envkit.image.compression import detect
 from envkit.image.container import Container, open_container, read_small
-from envkit.image.layers import architecture, make_tree, verify_layer
+from envkit.image.layers import architecture
 from envkit.image.manifest import (
     MAXIMUM_SIZE,
     REF_NAME,
     Descriptor,
     Manifest,
-    decode_config,
     decode_descriptor,
     decode_json,
     decode_manifest,
-    layer_infos,
 )  # fmt: skip
 from envkit.image.reference import InvalidReferenceError, normalise
 from envkit.image.store import Store
@@ -217,31 +216,7 @@ class _Loader:
     # -- both
 
     def _finish(self, manifest: Manifest, config_data: bytes, manifest_data: bytes) -> str:
-        """Check and unpack the layers; store configuration and manifest."""
-        what = f"{self._path}: {manifest.config.digest}"
-        config = decode_config(config_data, what)
-        layers = layer_infos(manifest, config, what)
-        found = config.get("architecture")
-        if found and found != architecture():
-            text = f"{self._path} is for {found}, this machine is {architecture()}"
-            self._emit(Event(EventKind.WARNING, action="load", message=text))
-        for place, layer in enumerate(layers):
-            text = f"layer {place + 1}/{len(layers)} {layer.digest[7:19]}"
-            data = {"layer": place + 1, "layers": len(layers), "bytes": layer.size}
-            self._emit(Event(EventKind.PROGRESS, action="load", message=text, data=data))
-            if self._store.is_tree(self._store.tree_path(layer)):
-                verify_layer(self._store, layer)
-                continue
-            try:
-                lost = make_tree(self._store, layer, layers[:place])
-            except ImageError as error:
-                place_text = f"{self._path}: layer {place + 1} of {len(layers)}: {error.detail}"
-                raise ImageError(error.summary, place_text, error.hint) from error
-            if lost:
-                text = f"layer {layer.digest[7:19]}: {len(lost)} things cannot be kept here, as {lost[0]}"
-                self._emit(Event(EventKind.WARNING, action="load", message=text, data={"lost": list(lost)}))
-        self._store.put_bytes(config_data, manifest.config.media_type)
-        return self._store.put_bytes(manifest_data, manifest.media_type).digest
+        return adopt(self._store, manifest, config_data, manifest_data, self._path, self._emit, action="load")
 
 
 def _is_docker_item(item: Any) -> bool:

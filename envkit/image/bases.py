@@ -46,14 +46,22 @@ def make(context: Context, base: Mapping[str, Any], memory: Memory) -> Base:
         from envkit.image.dockerfile.build import build as build_dockerfile
 
         return _stored(context, build_dockerfile(context, "", base["build"], memory))
-    reference = base["reference"]
-    locked = context.lock.get("references", reference)
-    digest = (context.store.resolve(locked) if locked else None) or context.store.resolve(reference)
-    if digest is None:
-        hint = "bring it by `envkit image load FILE` or `envkit pull`"
-        raise NotFoundError("the image to start from is not in the store", reference, hint)
-    context.lock.record("references", reference, digest)
-    return _stored(context, digest)
+    return _stored(context, _referenced(context, base["reference"]))
+
+
+def _referenced(context: Context, reference: str) -> str:
+    """The image that a reference means: as the lock says, else as the store or the registry does. What is locked is the
+    registry's digest where there is one, which is that of all platforms."""
+    from envkit.image.fetch import ensure
+
+    locked = context.lock.get("references", reference) or ""
+    digest = ensure(
+        context.store, reference, emit=context.emit, address=context.address, policy="always" if context.pull else "",
+        pinned=locked, environ=context.environ,
+    )  # fmt: skip
+    entry = context.store.entry(reference)
+    context.lock.record("references", reference, locked or (entry.origin if entry else "") or digest)
+    return digest
 
 
 def find(context: Context, base: Mapping[str, Any], memory: Memory) -> Base | None:

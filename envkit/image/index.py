@@ -68,7 +68,9 @@ class Index:
         self._known = (version, found)
         return found.copy()
 
-    def put(self, name: str, descriptor: Descriptor, sources: Sequence[str] = (), facts: Mapping[str, str] | None = None) -> None:
+    def put(
+        self, name: str, descriptor: Descriptor, sources: Sequence[str] = (), facts: Mapping[str, str] | None = None
+    ) -> None:
         """Let name mean descriptor, durably. facts: further annotations (see IndexEntry)."""
         annotations = {REF_NAME: name, **(facts or {})}
         if any(sources):

@@ -66,6 +66,11 @@ class Lockfile:
         with self._guard:
             return (self._used if self.refresh else self._data)[section].get(name)
 
+    def section(self, section: str) -> dict[str, Any]:
+        """Everything that is locked of one kind."""
+        with self._guard:
+            return dict((self._used if self.refresh else self._data)[section])
+
     def versions(self, suite: str) -> dict[str, str]:
         """The locked packages of a suite ("bookworm/amd64")."""
         return dict(self.get("debian", suite) or {})

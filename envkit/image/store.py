@@ -83,7 +83,7 @@ class Store:
         if is_digest(reference):
             return reference if os.path.exists(self.blob_path(reference)) else self._by_origin(reference)
         entries = self._index.read()
-        if found := entries.get(reference):
+        if found := entries.get(reference) or entries.get(_ordinary(reference)):
             return found.digest
         name = _full(reference)
         if found := entries.get(name):
@@ -342,6 +342,16 @@ class Store:
 
     def temporary(self) -> str:
         return os.path.join(self.root, "tmp", f"{os.getpid()}.{os.urandom(6).hex()}")
+
+
+def _ordinary(reference: str) -> str:
+    """The full form of a short name on Docker's registry, without the grammar's regular expressions; it counts only
+    where it is a name in the store."""
+    first, slash, _ = reference.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return ""
+    tag = "" if ":" in reference else ":latest"
+    return f"docker.io/{'' if slash else 'library/'}{reference}{tag}"
 
 
 def _full(reference: str) -> str:

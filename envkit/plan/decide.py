@@ -9,9 +9,9 @@ from __future__ import annotations
 from envkit.plan import reasons
 from envkit.plan.compare import compare
 from envkit.plan.draft import Draft
-from envkit.plan.drift import KNOWN_AFTER_BUILD, drift_of, has_completed
+from envkit.plan.drift import KNOWN_AFTER_BUILD, KNOWN_AFTER_PULL, drift_of, has_completed
 from envkit.plan.model import Action, AttributeChange, Effect
-from envkit.values import value
+from envkit.values import field, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Rules:
     """What a decision depends on besides the two resources.
 
     images: image name -> digest in the store; pending: image names that this plan makes; demanded: addresses of
-    --replace; ignored: drift that may be; awaited: is the completion of this service waited for?
+    --replace; ignored: drift that may be; awaited: is the completion of this service waited for? offered: reference ->
+    what is to be pulled in place of what is here.
     """
 
     effects: Effects
@@ -40,6 +41,7 @@ class Rules:
     demanded: Collection[Address]
     ignored: Ignored
     awaited: Callable[[str], bool]
+    offered: Mapping[str, str] = field(default_factory=dict)
 
 
 def decide_service(
@@ -83,6 +85,10 @@ def decide_image(resource: Resource, observed: ObservedResource | None, rules: R
     attributes = []
     if observed.fingerprint != resource.fingerprint:
         attributes = compare(observed.spec, resource.spec, _no_effect, resource.origin)
+        attributes = [item for item in attributes if item.path != "pull_policy"]  # when, not what
+    if now := rules.offered.get(name):
+        source = resource.origin("reference")
+        attributes.append(AttributeChange("image_digest", rules.images[name], now, source, Effect.NONE))
     attributes += [AttributeChange("base.image", base, KNOWN_AFTER_BUILD, "", Effect.NONE) for base in sorted(bases)]
     demanded = resource.address in rules.demanded
     if attributes or demanded or not observed.complete:
@@ -142,7 +148,8 @@ def _mend(draft: Draft) -> None:
 def _image_change(resource: Resource, observed: ObservedResource, rules: Rules) -> list[AttributeChange]:
     name, before = resource.spec.get("image", ""), observed.image_digest
     if name in rules.pending:
-        return [AttributeChange("image_digest", before or None, KNOWN_AFTER_BUILD, resource.origin("image"))]
+        after = KNOWN_AFTER_PULL if name in rules.offered else KNOWN_AFTER_BUILD
+        return [AttributeChange("image_digest", before or None, after, resource.origin("image"))]
     now = rules.images.get(name, "")
     if now and before and now != before:
         return [AttributeChange("image_digest", before, now, resource.origin("image"))]

@@ -20,6 +20,7 @@ Ignored: TypeAlias = "Callable[[Address, str], bool]"
 _FOR_GOOD = frozenset({"no", "on-failure"})
 GONE = "gone"
 KNOWN_AFTER_BUILD = "(known after build)"
+KNOWN_AFTER_PULL = "(known after pull)"
 
 
 def ignored_paths(environment: Environment) -> Ignored:

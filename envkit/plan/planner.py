@@ -77,6 +77,8 @@ def basis_of(observed: ObservedState) -> str:
                  item.attributes.get("exit_code") if differing else None)  # fmt: skip
         digest.update(repr(facts).encode())
     digest.update(repr(sorted(observed.images.items())).encode())
+    if observed.offered:
+        digest.update(repr(sorted(observed.offered.items())).encode())
     return "sha256:" + digest.hexdigest()
 
 
@@ -158,7 +160,7 @@ def _rules(
 
     return Rules(
         Effects(capabilities), observed.images, set(), frozenset(demanded), ignored_paths(environment),
-        lambda name: name in awaited(),
+        lambda name: name in awaited(), observed.offered,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envkit.observed.state import InstanceState
-from envkit.plan.drift import GONE, KNOWN_AFTER_BUILD
+from envkit.plan.drift import GONE, KNOWN_AFTER_BUILD, KNOWN_AFTER_PULL
 from envkit.plan.effects import strongest
 from envkit.plan.model import Effect
 
@@ -38,7 +38,7 @@ def image_creation(resource: Resource, observed: ObservedResource | None) -> str
     """Why an image is made or fetched."""
     if observed is not None:
         return "no longer in the store"
-    return f"not {_made(resource)} yet"
+    return "not here yet: will be pulled" if "reference" in resource.spec else "not built yet"
 
 
 def image_renewal(
@@ -54,7 +54,7 @@ def image_renewal(
 
 
 def _made(resource: Resource) -> str:
-    return "fetched" if "reference" in resource.spec else "built"
+    return "pulled" if "reference" in resource.spec else "built"
 
 
 def alteration(attributes: Sequence[AttributeChange]) -> str:
@@ -76,7 +76,10 @@ def _what(items: Sequence[AttributeChange]) -> str:
 
 def _single(item: AttributeChange) -> str:
     if item.path == "image_digest":
-        return "its image is built again" if item.after == KNOWN_AFTER_BUILD else "its image is another one now"
+        if item.effect is Effect.NONE:
+            return "its registry or envkit.lock has another one now"
+        verb = {KNOWN_AFTER_BUILD: "is built again", KNOWN_AFTER_PULL: "is pulled again"}
+        return f"its image {verb.get(item.after, 'is another one now')}"
     if item.before is None:
         return f"{item.path} was added"
     return f"{item.path} was removed" if item.after is None else f"{item.path} changed"

@@ -12,12 +12,12 @@ from envkit.views.terminal import Terminal
 
 _DOING = {
     "create": "creating", "update": "updating", "replace": "replacing", "delete": "removing", "build": "building",
-    "pull": "pulling", "stop": "stopping", "start": "starting", "restart": "restarting", "kill": "killing",
+    "pull": "pulling", "push": "pushing", "stop": "stopping", "start": "starting", "restart": "restarting", "kill": "killing",
     "pause": "pausing", "unpause": "unpausing",
 }  # fmt: skip
 _DONE = {
     "create": "created", "update": "updated", "replace": "replaced", "delete": "removed", "build": "built",
-    "pull": "pulled", "stop": "stopped", "start": "started", "restart": "restarted", "kill": "killed",
+    "pull": "pulled", "push": "pushed", "stop": "stopped", "start": "started", "restart": "restarted", "kill": "killed",
     "pause": "paused", "unpause": "unpaused",
 }  # fmt: skip
 _SLOW = 0.4

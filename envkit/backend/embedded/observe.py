@@ -10,8 +10,10 @@ import os
 import time
 
 from envkit.address import Address
-from envkit.backend.embedded import instance, resources, volumes, wiring
+from envkit.backend.embedded import images, resources, volumes, wiring
 from envkit.backend.embedded import record as records
+from envkit.backend.embedded.status import Status, monitor_is_alive
+from envkit.backend.embedded.status import status as status_of
 from envkit.host.cgroups import Cgroups
 from envkit.lean import json
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
@@ -40,22 +42,22 @@ def observe(home: Home, environment: Environment) -> ObservedState:
             found[address] = ObservedResource(
                 address, volume.spec, volume.fingerprint, missing=missing, attributes={"name": volume.name}
             )
-    images, kept = _images(home, environment)
-    found.update(kept)
+    known = images.observe(home, environment)
+    found.update(known.resources)
     for record in present:
         found[record.address] = _service(home, record, wires)
     generation = resources.environment_facts(home, name).get("generation", 0) if present or found else 0
-    return ObservedState(name, found, images, int(generation))
+    return ObservedState(name, found, known.digests, int(generation), known.offered)
 
 
 def _service(home: Home, record: Record, wires: wiring.Observer) -> ObservedResource:
-    status = instance.status(record)
+    status = status_of(record)
     attempts = small_file(record, "supervisor.json")
     state = _shown_state(status, attempts)
     expected: dict[str, Any] = {"state": InstanceState.RUNNING.value}
     actual: dict[str, Any] = {"state": state.value}
     if status.is_alive:
-        expected["monitor"], actual["monitor"] = "alive", "alive" if instance.monitor_is_alive(record) else "lost"
+        expected["monitor"], actual["monitor"] = "alive", "alive" if monitor_is_alive(record) else "lost"
         for key, value in record.limits.items():
             expected[f"limits.{key}"] = value
         if record.limits:
@@ -70,13 +72,13 @@ def _service(home: Home, record: Record, wires: wiring.Observer) -> ObservedReso
     )  # fmt: skip
 
 
-def _shown_state(status: instance.Status, attempts: Mapping[str, Any]) -> InstanceState:
+def _shown_state(status: Status, attempts: Mapping[str, Any]) -> InstanceState:
     if status.state is InstanceState.EXITED and attempts.get("next") is not None:
         return InstanceState.RESTARTING
     return status.state
 
 
-def _attributes(record: Record, status: instance.Status, attempts: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(record: Record, status: Status, attempts: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "id": record.id, "name": record.name, "desired": record.desired, "depends_on": record.depends_on,
         "pid": status.pid, "exit_code": status.exit_code, "oom": status.oom, "image": record.image,
@@ -108,7 +110,7 @@ def small_file(record: Record, name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def health_of(record: Record, status: instance.Status) -> Health:
+def health_of(record: Record, status: Status) -> Health:
     """The health of a living instance that has a check: what the supervisor found in this life, else starting."""
     test = (record.healthcheck or {}).get("test") or ["NONE"]
     if not status.is_alive or test[0] == "NONE":
@@ -122,37 +124,13 @@ def health_of(record: Record, status: instance.Status) -> Health:
         return Health.STARTING
 
 
-def _images(home: Home, environment: Environment) -> tuple[dict[str, str], dict[Address, ObservedResource]]:
-    """(name -> digest of what the store has, the images made here)."""
-    from envkit.image.store import Store
-
-    store = Store(home)
-    digests: dict[str, str] = {}
-    found: dict[Address, ObservedResource] = {}
-    for address, value in resources.load_all(home, environment.name).items():
-        # A reference means what the store says now; what is made here is what was made last.
-        name = str(value["spec"].get("reference") or value.get("digest") or "")
-        digest = (store.resolve(name) or "") if address.kind == "image" and name else ""
-        missing = address.kind == "image" and not digest
-        if address.kind == "image" and not missing:
-            digests[address.name] = digest
-        found[address] = ObservedResource(
-            address, value["spec"], value["fingerprint"], image_digest=digest, missing=missing
-        )
-    wanted = {str(item.spec.get("image") or "") for item in environment.services.values()}
-    for name in wanted - digests.keys():
-        if name and environment.get("image", name) is None and (known := store.resolve(name)):
-            digests[name] = known
-    return digests, found
-
-
 def instances(home: Home, environment: str) -> list[Instance]:
     """The rows of `ps`: every instance of the environment, one-offs included."""
     return [_row(record) for record in records.load_all(home, environment)]
 
 
 def _row(record: Record) -> Instance:
-    status = instance.status(record)
+    status = status_of(record)
     attempts = small_file(record, "supervisor.json")
     started = ""
     if status.started_at:
