@@ -218,10 +218,9 @@ def wait(context: Context) -> int:
             raise ApplyError("not all have ended", f"still running after {context.options.timeout:g} s")
         time.sleep(0.1)
     if context.options.down_project:
-        from envkit.cli.apply import down
+        from envkit.cli.down import take_down
 
-        context.options.volumes, context.options.yes = False, True
-        down(context)
+        take_down(context, [], yes=True, orphans=True)
     return next((code for code in codes if code), 0)
 
 

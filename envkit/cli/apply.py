@@ -1,24 +1,29 @@
-"""plan, apply, down."""
+"""plan and apply; what up, create, scale and down share with them."""
 
 from __future__ import annotations
-
-from envkit.errors import EnvkitError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
+    from typing import Any
 
     from envkit.backend.base import Materials
     from envkit.cli.context import Context
+    from envkit.config.environment import Loaded
+    from envkit.events import Emit
+    from envkit.plan.manner import Manner
     from envkit.plan.model import Plan
+    from envkit.plan.wishes import Wishes
     from envkit.spec.environment import Environment
 
 CHANGES = 2
+POLICIES = ("always", "missing", "never")
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these and what they depend on")
-    _add_selection(parser)
+    add_selection(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="save the plan for `envkit apply FILE`")
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
     parser.add_argument("--expect-no-changes", action="store_true", help="exit with 1 when there are changes")
@@ -38,13 +43,14 @@ def plan(context: Context) -> int:
     _refuse_errors(made)
     if options.output:
         _save(made, options.output)
+    layers = _layers(context, made, environment, observed.images)
     if context.json:
         from envkit.plan.encode import plan_json
 
-        context.print_json(plan_json(made))
+        context.print_json(plan_json(made, layers))
     else:
         terminal = context.terminal
-        terminal.out(render_plan(made, terminal.style, base=context.cwd, files=environment.files))
+        terminal.out(render_plan(made, terminal.style, base=context.cwd, files=environment.files, layers=layers))
         if not made.is_empty:
             command = f"envkit apply {options.output}" if options.output else "envkit apply"
             terminal.err(f"\nTo carry it out:\n  {command}")
@@ -54,12 +60,30 @@ def plan(context: Context) -> int:
     return CHANGES if options.detailed_exitcode and changed else 0
 
 
+def _layers(
+    context: Context, made: Plan, environment: Environment, images: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The layers of the images that the plan builds here: kept, or made and why."""
+    specs = {
+        change.address.name: change.resource.spec for change in made.effective
+        if change.address.kind == "image" and change.resource is not None and "reference" not in change.resource.spec
+    }  # fmt: skip
+    if not specs or context.backend.name != "embedded":
+        return {}
+    from envkit.image.foresee import foresee
+
+    wanted: Any = specs
+    return foresee(wanted, home=context.home, directory=environment.directory, images=images)
+
+
 def add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE|FILE", help="only these services, or a saved plan")
-    _add_selection(parser)
+    add_selection(parser)
     parser.add_argument("-d", "--detach", action="store_true", help="the default: return when everything is started")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     parser.add_argument("--build", action="store_true", help="build images again even where their inputs are unchanged")
+    parser.add_argument("--pull", choices=POLICIES, default="", help="when to ask registries, for every image")
+    parser.add_argument("--quiet-pull", action="store_true", help="do not show how far pulls are")
     parser.add_argument("--wait", action="store_true", help="return when every service is running and healthy")
     parser.add_argument("--wait-timeout", type=float, metavar="SECONDS", help="give up waiting after this long")
     parser.add_argument("--force-recreate", action="store_true", help="replace every service")
@@ -68,85 +92,89 @@ def add_apply(parser: argparse.ArgumentParser) -> None:
 
 
 def apply(context: Context) -> int:
-    from envkit.plan.planner import make_plan
-    from envkit.views.plan import render_plan
-
     options = context.options
     if len(options.services) == 1 and options.services[0].endswith((".json", ".plan")):
         return _apply_saved(context, options.services[0])
     loaded = context.load(options.services, write_cache=True)
-    environment = _scaled(loaded.environment, options.scale)
-    observed = context.backend.observe(environment)
-    replace = tuple(options.replace)
-    if options.force_recreate:
-        replace += tuple(f"service.{name}" for name in environment.services)
-    if options.build:
-        replace += tuple(str(address) for address in environment.resources if address.kind == "image")
-    made = make_plan(
-        environment, observed, context.backend.capabilities(), only=_only(options), replace=replace,
-        refresh_only=options.refresh_only,
-    )  # fmt: skip
+    wishes = None
+    if options.build or options.force_recreate or options.scale:
+        from envkit.cli.up import wishes_of
+
+        wishes = wishes_of(context, loaded.environment)
+    return converge(context, loaded, wishes)[0]
+
+
+def converge(
+    context: Context, loaded: Loaded, wishes: Wishes | None = None, manner: Manner | None = None
+) -> tuple[int, Environment]:
+    """Plan, ask where data would be lost, carry out, wait with --wait: (the exit code, the environment as wished)."""
+    from envkit.reconcile.registry import with_policy
+    from envkit.views.plan import render_plan
+
+    options, terminal = context.options, context.terminal
+    environment = with_policy(loaded.environment, options.pull)
+    if wishes is not None:
+        made, environment = _plan_wishes(context, environment, wishes)
+    else:
+        from envkit.plan.planner import make_plan
+
+        made = make_plan(
+            environment, context.backend.observe(environment), context.backend.capabilities(), only=_only(options),
+            replace=tuple(options.replace), refresh_only=options.refresh_only,
+        )  # fmt: skip
     _refuse_errors(made)
-    terminal = context.terminal
-    if made.is_empty:
-        context.backend.maintain(environment.name)
+    if made.is_empty or options.dry_run:
+        if not options.dry_run:
+            context.backend.maintain(environment.name)
         if context.json:
             context.emit()
         else:
             terminal.out(render_plan(made, terminal.style, base=context.cwd, files=environment.files))
-        return _wait_ready(context, environment) if options.wait else 0
-    if not context.json:
-        terminal.err(render_plan(made, terminal.err_style, base=context.cwd) + "\n")
-    if made.loses_data and not (options.yes or context.confirm("This would lose data.", "--yes")):
-        terminal.err("Nothing was done.")
-        return 1
-    code = _carry_out(context, made, environment, loaded.materials)
-    return code or (_wait_ready(context, environment) if options.wait else 0)
-
-
-def add_down(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-v", "--volumes", action="store_true", help="remove the volumes and their data as well")
-    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
-    parser.add_argument("-t", "--timeout", type=float, metavar="SECONDS", help="grace period before a kill")
-    parser.add_argument("--remove-orphans", action="store_true", help="the default")
-
-
-def down(context: Context) -> int:
-    from envkit.config.materials import NoMaterials
-    from envkit.plan.destroy import make_destroy_plan
-    from envkit.views.plan import render_plan
-
-    options, terminal = context.options, context.terminal
-    environment = context.identify()
-    observed = context.backend.observe(environment)
-    made = make_destroy_plan(observed, volumes=options.volumes, timeout=options.timeout)
-    if made.is_empty:
-        context.backend.maintain(environment.name)
-        if context.json:
-            context.emit()
-        else:
-            terminal.out(f"Nothing to remove: there is nothing of {environment.name}.")
-        return 0
-    if made.loses_data and not options.yes:
-        terminal.err(render_plan(made, terminal.err_style, base=context.cwd) + "\n")
-        if not context.confirm("This destroys the data in the volumes above.", "--yes"):
+        code = 0
+    else:
+        if not context.json:
+            terminal.err(render_plan(made, terminal.err_style, base=context.cwd) + "\n")
+        if made.loses_data and not (options.yes or context.confirm("This would lose data.", "--yes")):
             terminal.err("Nothing was done.")
-            return 1
-    return _carry_out(context, made, environment, NoMaterials())
+            return 1, environment
+        code = carry_out(context, made, environment, loaded.materials, manner)
+    if options.wait and not code and not options.dry_run:
+        _wait_ready(context, environment)
+    return code, environment
 
 
-def _carry_out(context: Context, made: Plan, environment: Environment, materials: Materials) -> int:
+def _plan_wishes(context: Context, environment: Environment, wishes: Wishes) -> tuple[Plan, Environment]:
+    from envkit.plan.wishes import plan_wishes, wished
+
+    environment = wished(environment, wishes)
+    made, environment, orphans = plan_wishes(
+        environment, context.backend.observe(environment), context.backend.capabilities(), wishes,
+        only=context.options.only, demanded=context.options.replace, refresh_only=context.options.refresh_only,
+    )  # fmt: skip
+    if orphans and not context.json and not context.is_set("COMPOSE_IGNORE_ORPHANS"):
+        style = context.terminal.err_style
+        context.terminal.err(
+            f"{style('warning', 'bold', 'yellow')}: {', '.join(orphans)} of {environment.name} is in no file; "
+            "--remove-orphans removes it"
+        )
+    return made, environment
+
+
+def carry_out(
+    context: Context, made: Plan, environment: Environment, materials: Materials, manner: Manner | None = None
+) -> int:
     """Run the plan with its progress; the exit code."""
     import time
 
-    from envkit.reconcile.apply import apply_plan
+    from envkit.reconcile.apply import AS_WRITTEN, apply_plan
     from envkit.views.outcome import outcome_json, render_outcome
 
     emit = context.emit()
     started = time.monotonic()
     outcome = apply_plan(
-        made, context.backend, environment, materials=materials, emit=emit, parallel=context.parallel(),
-        lock_timeout=context.options.lock_timeout, home=context.home,
+        made, context.backend, environment, materials=materials, emit=_shown(context, emit),
+        parallel=context.parallel(), lock_timeout=context.options.lock_timeout, home=context.home,
+        manner=manner or AS_WRITTEN,
     )  # fmt: skip
     took = time.monotonic() - started
     if context.json:
@@ -154,6 +182,14 @@ def _carry_out(context: Context, made: Plan, environment: Environment, materials
     else:
         context.terminal.err(render_outcome(outcome, took, context.terminal.err_style, base=context.cwd))
     return 1 if outcome.failed else 0
+
+
+def _shown(context: Context, emit: Emit) -> Emit:
+    if not getattr(context.options, "quiet_pull", False):
+        return emit
+    from envkit.cli.registry import without_pulls
+
+    return without_pulls(emit)
 
 
 def _apply_saved(context: Context, path: str) -> int:
@@ -167,7 +203,7 @@ def _apply_saved(context: Context, path: str) -> int:
     if made.is_empty:
         context.terminal.out("No changes. The saved plan is empty.")
         return 0
-    return _carry_out(context, made, loaded.environment, loaded.materials)
+    return carry_out(context, made, loaded.environment, loaded.materials)
 
 
 def _save(made: Plan, path: str) -> None:
@@ -191,7 +227,7 @@ def _refuse_errors(made: Plan) -> None:
         raise InputError(made.diagnostics)
 
 
-def _add_selection(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", action="append", default=[], metavar="ADDRESS", help="only this (repeatable)")
     parser.add_argument("--replace", action="append", default=[], metavar="ADDRESS", help="replace it in any case")
     parser.add_argument("--refresh-only", action="store_true", help="only look for drift")
@@ -200,26 +236,3 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _only(options: argparse.Namespace) -> tuple[str, ...]:
     named = [f"service.{name}" for name in options.services]
     return tuple(dict.fromkeys([*options.only, *named]))
-
-
-def _scaled(environment: Environment, words: list[str]) -> Environment:
-    """The environment with the replicas of --scale. Raises UsageError."""
-    if not words:
-        return environment
-    from envkit.address import Address
-    from envkit.digest import fingerprint
-    from envkit.values import replace
-
-    resources = dict(environment.resources)
-    for word in words:
-        name, equals, number = word.partition("=")
-        address = Address("service", name)
-        if not equals or not number.isdigit():
-            raise UsageError(f"--scale {word}", hint="write it as SERVICE=N")
-        if address not in resources:
-            raise EnvkitError(
-                "no such service", f"--scale names {name!r}", hint=f"there is {', '.join(environment.services)}"
-            )
-        spec = {**resources[address].spec, "replicas": int(number)}
-        resources[address] = replace(resources[address], spec=spec, fingerprint=fingerprint(spec))
-    return replace(environment, resources=resources)

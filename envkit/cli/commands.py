@@ -34,7 +34,7 @@ COMMANDS = (
     Command("up", "up", "up", "apply, and show what the services print until Ctrl-C; -d returns at once", _DAILY,
             examples=("envkit up", "envkit up -d --build", "envkit up --exit-code-from tests")),
     Command("create", "up", "create", "make what the files say and start nothing", _DAILY),
-    Command("scale", "up", "scale", "run another number of replicas", _DAILY, examples=("envkit scale web=3 worker=5",)),
+    Command("scale", "up", "scale", "run another number of replicas", _DAILY, examples=("envkit scale web=3",)),
     Command("down", "down", "down", "stop and remove the environment; volumes stay", _DAILY, ("destroy",),
             ("envkit down", "envkit down --volumes --yes")),
     Command("build", "image", "build", "build the environment's images", _DAILY),

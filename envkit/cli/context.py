@@ -119,6 +119,10 @@ class Context:
             return JsonProgress(self.terminal.stdout, __version__)
         return LineProgress(self.terminal)
 
+    def is_set(self, variable: str) -> bool:
+        """Whether an environment variable says yes, as Compose reads it."""
+        return self.environ.get(variable, "").lower() in ("1", "t", "true", "y", "yes", "on")
+
     def parallel(self) -> int:
         """How many things to do at once."""
         wanted = self.options.parallel or int(self.environ.get("COMPOSE_PARALLEL_LIMIT") or 0)
@@ -129,7 +133,8 @@ class Context:
 
         Raises NotFoundError naming what is there.
         """
-        existing = [Address("service", item.service, item.replica) for item in self.backend.instances(environment)]
+        rows = [item for item in self.backend.instances(environment) if item.replica]  # one-offs are nobody's replica
+        existing = [Address("service", item.service, item.replica) for item in rows]
         if not names:
             return existing
         chosen: list[Address] = []

@@ -13,13 +13,15 @@ from envkit.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
     from typing import Any
 
     from envkit.cli.commands import Command
+    from envkit.cli.parser import Parser
 
 BACKENDS = ("embedded", "docker", "podman", "swarm", "kubernetes")
+
+PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("-f", "--file"), {"action": "append", "metavar": "FILE", "help": "a YAML file (repeatable; - is stdin)"}),
@@ -35,8 +37,9 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--no-color",), {"action": "store_true", "help": "no colours"}),
     (("--plain",), {"action": "store_true", "help": "no moving lines, no questions"}),
     (("--debug",), {"action": "store_true", "help": "show tracebacks"}),
-    (("--ansi",), {"help": SUPPRESS}),
-    (("--progress",), {"help": SUPPRESS}),
+    (("--dry-run",), {"action": "store_true", "help": "say what would be done and do nothing"}),
+    (("--progress",), {"choices": PROGRESS, "help": "how work in progress is shown"}),
+    (("--ansi",), {"choices": ("never", "always", "auto"), "help": "colours (auto)"}),
     (("--compatibility",), {"action": "store_true", "help": SUPPRESS}),
     (("--all-resources",), {"action": "store_true", "help": SUPPRESS}),
 )
@@ -50,19 +53,19 @@ def parse(argv: Sequence[str]) -> tuple[Command | None, Namespace]:
     before, name, rest = _split(argv)
     options = Namespace(**{_dest(flags): _default(settings) for flags, settings in _GLOBAL})
     if name is None or not _global_words().parse(before, options):
-        _global_parser().parse_args(before, options)
+        _global_parser().read(before, options)
     if name is None:
         return None, options
     command = BY_NAME.get(name)
     if command is None:
         raise UsageError(f"there is no command {name!r}", hint=_nearest(name))
     if not _declare(Words(), command).parse(rest, options):
-        build_parser(command, name).parse_args(rest, options)
+        build_parser(command, name).read(rest, options)
     options.called_as = name
     return command, options
 
 
-def build_parser(command: Command, name: str = "") -> argparse.ArgumentParser:
+def build_parser(command: Command, name: str = "") -> Parser:
     """The parser of one command: its own flags, then those of the global ones that it does not claim itself."""
     import argparse
 
@@ -122,7 +125,7 @@ def _global_words() -> Words:
     return words
 
 
-def _global_parser() -> argparse.ArgumentParser:
+def _global_parser() -> Parser:
     from envkit.cli.parser import Parser
 
     parser = Parser(prog="envkit", add_help=False, allow_abbrev=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from envkit.address import Address
 from envkit.observed.state import ObservedState
 from envkit.plan import reasons
@@ -17,9 +19,9 @@ _ORDER = ("service", "config", "secret", "network", "volume")
 
 def make_destroy_plan(
     observed: ObservedState, *, volumes: bool = False, timeout: float | None = None,
-    environment: Environment | None = None,
+    environment: Environment | None = None, only: Collection[Address] = (),
 ) -> Plan:  # fmt: skip
-    """Delete every observed thing; images stay in the store.
+    """Delete every observed thing (or only these); images stay in the store.
 
     volumes: the volumes too, which loses their data (external ones are nobody's to delete). timeout: seconds of grace
     for every instance. environment: adds the order of `depends_on`, where the files are at hand.
@@ -29,13 +31,18 @@ def make_destroy_plan(
         item = observed.resources[address]
         if address.kind not in _ORDER or (address.kind == "volume" and not volumes) or item.spec.get("external"):
             continue
+        if only and address not in only:
+            continue
         resource = environment.resources.get(address.replica(1)) if environment else None
         draft = Draft(address, resource, item, Action.DELETE, reasons.TAKEN_DOWN)
         draft.loses_data = address.kind == "volume" and not item.missing
         drafts.append(draft)
     require_removals(drafts)
     changes = [_deletion(draft, timeout) for draft in drafts]
-    return Plan(observed.environment, tuple(in_order(changes)), basis=basis_of(observed), destroy=True)
+    return Plan(
+        observed.environment, tuple(in_order(changes)), basis=basis_of(observed), partial=tuple(map(str, only)),
+        destroy=True,
+    )  # fmt: skip
 
 
 def _deletion(draft: Draft, timeout: float | None) -> Change:

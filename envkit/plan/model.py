@@ -78,6 +78,8 @@ class Change:
     requires: tuple[Dependency, ...] = ()
     loses_data: bool = False
     timeout: float | None = None
+    start: bool = True
+    drop_anonymous: bool = False
     renew: frozenset[str] = frozenset()
 
 
@@ -86,7 +88,7 @@ class Plan:
     """changes: every address once, NOOPs included, in an order in which they can be carried out. drift: what differs
     from the last apply, reported apart from intent (before: what that apply left, after: what is now). basis: digest
     of the observed state the plan was made from. partial and replace: the addresses of --only and --replace. destroy:
-    everything is taken down."""
+    everything (or, with partial, that alone) is taken down."""
 
     environment: str
     changes: tuple[Change, ...]

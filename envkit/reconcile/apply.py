@@ -13,7 +13,8 @@ from envkit.host.files import remove_tree
 from envkit.host.home import Home
 from envkit.observed.state import ObservedState
 from envkit.plan.destroy import make_destroy_plan
-from envkit.plan.drift import KNOWN_AFTER_BUILD
+from envkit.plan.drift import KNOWN_AFTER_BUILD, KNOWN_AFTER_PULL
+from envkit.plan.manner import Manner, in_manner
 from envkit.plan.model import Action, Change, Plan
 from envkit.plan.planner import basis_of, make_plan
 from envkit.plan.saved import desired_digest
@@ -26,12 +27,14 @@ from envkit.values import replace
 
 __all__ = ["Outcome", "apply_plan"]
 
+AS_WRITTEN = Manner()
 
-def apply_plan(
+
+def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
     plan: Plan, backend: Backend, environment: Environment, *, materials: Materials, emit: Emit = ignore,
-    parallel: int = 4, lock_timeout: float | None = None, home: Home,
+    parallel: int = 4, lock_timeout: float | None = None, home: Home, manner: Manner = AS_WRITTEN,
 ) -> Outcome:  # fmt: skip
-    """Make it so, and say how it went.
+    """Make it so, in this manner, and say how it went.
 
     The plan is made again under the lock: what somebody else has done meanwhile is not done twice, and nothing is done
     to an address that the plan left alone. Where the plan could not know an image's digest, services are planned again
@@ -42,15 +45,16 @@ def apply_plan(
     if any(item.is_error for item in plan.diagnostics):
         raise InputError(plan.diagnostics)
     if plan.is_empty:
-        if plan.destroy:
+        if plan.destroy and not plan.partial:
             _forget(home, environment.name)
         return Outcome()
     with backend.session(
         environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout
     ) as session:
         run = _Run(plan, backend, environment, session, emit, parallel, home)
+        run.manner = manner
         run.carry_out()
-    if plan.destroy and run.outcome.result == "done":
+    if plan.destroy and not plan.partial and run.outcome.result == "done":
         _forget(home, environment.name)
     if run.outcome.interrupted:
         raise KeyboardInterrupt
@@ -68,6 +72,7 @@ class _Run:
         self._emit = emit
         self._executor = Executor(session, emit, parallel)
         self._images: Mapping[str, str] = {}
+        self.manner = AS_WRITTEN
         self.outcome = self._executor.outcome
 
     def carry_out(self) -> None:
@@ -86,7 +91,7 @@ class _Run:
             if not self.outcome.interrupted:
                 changes = self._again(self._observe())
         if not self.outcome.interrupted:
-            self._executor.run(changes)
+            self._executor.run(in_manner(changes, self.manner))
         self._note_unchanged()
 
     def _observe(self) -> ObservedState:
@@ -102,8 +107,9 @@ class _Run:
         if plan.destroy:
             volumes = any(change.address.kind == "volume" for change in plan.changes)
             timeout = next((change.timeout for change in plan.changes if change.timeout is not None), None)
+            only = {Address.parse(text) for text in plan.partial}
             return make_destroy_plan(
-                observed, volumes=volumes, timeout=timeout, environment=self._environment
+                observed, volumes=volumes, timeout=timeout, environment=self._environment, only=only
             ).changes
         demanded = [item for item in self._known(plan.replace, observed) if item not in self.outcome.done]
         fresh = make_plan(
@@ -139,7 +145,7 @@ class _Run:
 
     def _record(self, result: str, seconds: float) -> None:
         name = self._environment.name
-        if self._plan.destroy and result == "done":
+        if self._plan.destroy and not self._plan.partial and result == "done":
             return  # nothing of the environment is left, its journal included
         self.outcome.generation = journal.last_generation(self._home, name) + 1
         if result == "done" and not self._plan.destroy:
@@ -154,7 +160,8 @@ class _Run:
 
 
 def _depends_on_build(change: Change) -> bool:
-    return change.observed is not None and any(item.after == KNOWN_AFTER_BUILD for item in change.attributes)
+    unknown = (KNOWN_AFTER_BUILD, KNOWN_AFTER_PULL)
+    return change.observed is not None and any(item.after in unknown for item in change.attributes)
 
 
 def _forget(home: Home, environment: str) -> None:

@@ -38,7 +38,8 @@ def wait_ready(
         now = time.monotonic()
         rows: dict[str, list[Instance]] = defaultdict(list)
         for row in backend.instances(environment.name):
-            rows[row.service].append(row)
+            if row.replica:  # not a one-off
+                rows[row.service].append(row)
         missing = {
             name: why for name, resource in wanted.items()
             if (why := _missing(resource, rows[name], (conditions or {}).get(name, "started")))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 from envkit.address import Address
-from envkit.backend.embedded import events, instance, parallel, supervisor
+from envkit.backend.embedded import events, hooks, instance, parallel, supervisor
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.record import Record
 from envkit.errors import ApplyError, EnvkitError, NotFoundError
@@ -51,7 +51,8 @@ def control(
 
     def attempt(record: Record) -> None:
         try:
-            _ONE_BY_ONE[verb](record, signal)
+            if _ONE_BY_ONE[verb](record, signal):
+                hooks.post_start(record, emit)
         except EnvkitError as error:
             failures[record.id] = error
         finished(record)
@@ -59,6 +60,7 @@ def control(
     for record in rows:
         emit(Event(EventKind.STARTED, str(record.address), verb))
     if verb in ("stop", "restart"):
+        hooks.pre_stop(rows, emit)
         try:
             _stop(rows, timeout, signal)
         except EnvkitError as error:
@@ -112,25 +114,30 @@ def _stop(rows: Sequence[Record], timeout: float | None, signal: str) -> None:
             _unmark(record)
 
 
-def _start(record: Record, _: str) -> None:
+def _start(record: Record, _: str) -> bool:
+    """Whether it has been started now."""
     with records.locked(record):
         now = _want(record, "running")
         if now is None or instance.status(now).is_alive:
-            return
+            return False
         if not os.path.isdir(now.root):
             raise ApplyError(
                 "The instance's root is gone", now.root, "`envkit apply` makes it anew", address=str(now.address)
             )
         instance.create(now)
         instance.start(now)
+    return True
 
 
 def _kill(record: Record, signal: str) -> None:
     number = instance.signal_number(signal or "SIGKILL")
     final = number in (signals.SIGKILL, instance.signal_number(record.stop_signal))
+    hurried = number == signals.SIGKILL and _is_busy(record)
+    if hurried:  # somebody waits for the end of its grace period
+        instance.kill(record, number)
     with records.locked(record):
         now = _want(record, "stopped") if final else record
-        if now is None:
+        if now is None or (hurried and not instance.status(now).is_alive):
             return
         if not instance.status(now).is_alive:
             raise ApplyError("The instance is not running", str(now.address), address=str(now.address))
@@ -139,6 +146,23 @@ def _kill(record: Record, signal: str) -> None:
             _unmark(now)
         else:
             instance.kill(now, number)
+
+
+def _is_busy(record: Record) -> bool:
+    """Whether somebody holds the instance's lock."""
+    import fcntl
+
+    try:
+        descriptor = os.open(record.path("lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _pause(record: Record, _: str) -> None:
@@ -165,6 +189,6 @@ def _unmark(record: Record) -> None:
         os.unlink(record.path("paused"))
 
 
-_ONE_BY_ONE: dict[str, Callable[[Record, str], None]] = {
+_ONE_BY_ONE: dict[str, Callable[[Record, str], bool | None]] = {
     "start": _start, "restart": _start, "kill": _kill, "pause": _pause, "unpause": _unpause,
 }  # fmt: skip

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from envkit.backend.embedded import inplace, instance, parallel, process, resolve, rootfs, teardown
+from envkit.backend.embedded import hooks, inplace, instance, parallel, process, resolve, rootfs, teardown, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.bundling import Bundler
 from envkit.backend.embedded.picture import Picture
@@ -178,6 +178,7 @@ class Services:
         old = [job.old for job in jobs if job.old is not None]
         if not old:
             return
+        hooks.pre_stop(old, self.emit)
         timeouts = {
             job.old.id: job.change.timeout for job in jobs if job.old is not None and job.change.timeout is not None
         }
@@ -189,6 +190,7 @@ class Services:
                     record.save(durable=False)
                 instance.stop_all(old, timeouts)
                 teardown.remove(self.home, old, self.workshop.mounted)
+            self._drop_anonymous([job.old for job in jobs if job.old is not None and job.change.drop_anonymous])
         except EnvkitError as error:
             for job in jobs:
                 job.error = self._named(job, error)
@@ -196,16 +198,25 @@ class Services:
             if job.record is None or not job.is_open:
                 report(job)
 
+    def _drop_anonymous(self, gone: Sequence[Record]) -> None:
+        """Remove the anonymous volumes of removed instances that nobody else has mounted (`volumes_from`)."""
+        if names := {name for record in gone for name in record.anonymous.values()}:
+            for name in names - volumes.users(self.home).keys():
+                volumes.remove(self.home, name)
+
     # -- coming
 
     def _start(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
         self._stop_for_restart([job for job in jobs if not job.fresh])
         self._wire(jobs, report)
+        before = hooks.PreStart(self, jobs)
 
         def run(job: Job) -> None:
             self._guarded(job, self._bundle)
+            if job.is_open and job.change.start:
+                self._guarded(job, before.run)
             if job.is_open:
-                self._guarded(job, self._launch)
+                self._guarded(job, self._launch if job.change.start else self._keep)
             if not job.is_open:
                 self._undo(job)
             report(job)
@@ -218,6 +229,7 @@ class Services:
         timeouts = {
             job.record.id: job.change.timeout for job in jobs if job.record and job.change.timeout is not None
         }
+        hooks.pre_stop(rows, self.emit)
         for record in rows:
             with records.locked(record):
                 record.desired = "stopped"
@@ -267,8 +279,20 @@ class Services:
             instance.create(record)
             instance.start(record)
             step("services.started")
+            hooks.post_start(record, self.emit)
             record.complete = True
             record.save(durable=False)
+
+    def _keep(self, job: Job) -> None:
+        """It is made and not started: `start` and the next apply find all they need."""
+        assert job.record is not None
+        job.record.desired, job.record.complete = "stopped", True
+        job.record.save(durable=False)
+
+    def take_away(self, record: Record) -> None:
+        """Leave nothing of an instance that has served its purpose (a `pre_start` hook's)."""
+        instance.kill_all([record])
+        teardown.remove(self.home, [record], self.workshop.mounted)
 
     def _undo(self, job: Job) -> None:
         """Leave nothing of an instance that could not be made; one that was restarted keeps its files."""

@@ -86,7 +86,7 @@ def status(record: Record) -> Status:
         await_exits([record])  # it has just ended, and its conmon is about to write the code
         code, finished = exit_status(record)
     if init is None and code is None:
-        if record.complete:
+        if record.complete and record.desired != "stopped":
             return Status(InstanceState.EXITED, ever=False)
         return Status(InstanceState.CREATED, ever=False)
     oom = code == _KILLED and bool(record.cgroup) and Cgroups.of(record.home).oom_kills(record.cgroup) > 0

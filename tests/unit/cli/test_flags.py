@@ -33,7 +33,7 @@ def test_exec_leaves_the_commands_own_flags_alone() -> None:
 def test_aliases_of_compose_are_known() -> None:
     command, _ = parse(["up", "-d"])
     assert command is not None
-    assert command.name == "apply"
+    assert command.name == "up"
 
 
 @pytest.mark.parametrize(
