@@ -94,14 +94,18 @@ class _Images:
             for index, hook in enumerate(service.get("pre_start") or ()):
                 if hook.get("image"):
                     self._use(hook["image"], {}, f"services.{name}.pre_start[{index}].image")
-            for index, mount in enumerate(service.get("volumes") or ()):
-                if mount["type"] == "image" and mount.get("source"):
-                    self._use(mount["source"], {}, f"services.{name}.volumes[{index}].source")
+                self._use_mounted(hook, f"services.{name}.pre_start[{index}]")
+            self._use_mounted(service, f"services.{name}")
         for resource in list(self.resources.values()):
             for dependency in resource.depends_on:
                 address = dependency.address
                 if address.kind == "image" and address not in self.resources:
                     self._use(address.name, {}, f"images.{resource.address.name}.from")
+
+    def _use_mounted(self, container: Mapping[str, Any], path: str) -> None:
+        for index, mount in enumerate(container.get("volumes") or ()):
+            if mount["type"] == "image" and mount.get("source"):
+                self._use(mount["source"], {}, f"{path}.volumes[{index}].source")
 
     def _add(self, resource: Resource, written: str) -> None:
         self.resources[resource.address] = resource

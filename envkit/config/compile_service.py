@@ -46,7 +46,6 @@ def compile_service(
     draft.came_from("image", "image" if "image" in service else "build")
     _put_process(draft, service)
     _put_lifecycle(draft, service)
-    _put_hooks(draft, service, images)
     _put_deploy(draft, service.get("deploy") or {}, service)
     put_files(draft, service, images)
     put_network(draft, service)
@@ -54,6 +53,7 @@ def compile_service(
     if scope.model.hardened:
         harden(draft, service)
     draft.place_mounts()
+    _put_hooks(draft, service, images)
     for key, why in _UNSUPPORTED.items():
         if service.get(key):
             scope.warning("not-honoured", "A key has no effect", f"{draft.path(key)} is not honoured: {why}",
@@ -155,32 +155,50 @@ def _restart(draft: Draft, text: str, policy: Mapping[str, Any] | None) -> dict[
 
 
 def _put_hooks(draft: Draft, service: Mapping[str, Any], images: Mapping[str, Resource]) -> None:
-    for kind in ("pre_start", "post_start", "pre_stop"):
-        hooks = [_hook(draft, hook, f"{kind}[{index}]", service) for index, hook in enumerate(service.get(kind) or ())]
+    """Last, for a `pre_start` hook says only what is not as in its service."""
+    for kind in ("post_start", "pre_stop"):
+        hooks = [_hook(draft, hook, f"{kind}[{index}]") for index, hook in enumerate(service.get(kind) or ())]
         draft.put(kind, hooks or None)
-        for hook in hooks:
-            if image := images.get(hook.get("image", "")):
-                hook["image"] = image.spec["name"]
-                draft.needs(Dependency(image.address))
+    made = [_container(draft, hook, f"pre_start[{index}]", service, images)
+            for index, hook in enumerate(service.get("pre_start") or ())]  # fmt: skip
+    draft.put("pre_start", made or None)
 
 
-_HOOK_KEYS = ("command", "user", "working_dir", "environment", "privileged", "image")
-
-
-def _hook(draft: Draft, hook: Mapping[str, Any], below: str, service: Mapping[str, Any]) -> dict[str, Any]:
-    """HookSpec. A pre_start hook has every key of a container; those it shares with its service are the service's."""
+def _hook(draft: Draft, hook: Mapping[str, Any], below: str) -> dict[str, Any]:
+    """HookSpec of a command in the running container."""
     made: dict[str, Any] = {"command": list(hook.get("command") or ())}
-    for key in _HOOK_KEYS[1:]:
-        if (value := hook.get(key)) and value != service.get(key):
-            made[key] = True if key == "privileged" else value
+    for key in ("user", "working_dir", "environment"):
+        if hook.get(key):
+            made[key] = hook[key]
+    if is_true(hook.get("privileged")):
+        made["privileged"] = True
+    if not made["command"]:
+        draft.scope.error("missing-key", "A key is missing", f"{draft.path(below)} has no command", draft.path(below),
+                          "add `command:`")  # fmt: skip
+    return made
+
+
+def _container(
+    draft: Draft, hook: Mapping[str, Any], below: str, service: Mapping[str, Any], images: Mapping[str, Resource]
+) -> dict[str, Any]:
+    """HookSpec of a container of its own: what it has not from its service, whose keys but for `volumes` the model has
+    written into it already."""
+    own = Draft(draft.scope, draft.address, draft.path(below))
+    _put_process(own, hook)
+    put_files(own, hook, images)
+    put_network(own, hook)
+    put_isolation(own, hook)
+    own.place_mounts()
+    made = {key: value for key, value in own.spec.items() if draft.spec.get(key) != value and key != "ports"}
+    made["command"] = list(hook.get("command") or ())
+    if hook.get("image") and hook["image"] != service.get("image"):
+        image = images[hook["image"]]
+        made["image"] = image.spec["name"]
+        draft.needs(Dependency(image.address))
     if is_true(hook.get("per_replica")):
         made["per_replica"] = True
-    for key in hook:
-        if key not in (*_HOOK_KEYS, "per_replica") and hook[key] and hook[key] != service.get(key):
-            draft.scope.warning(
-                "not-honoured", "A key has no effect", f"{draft.path(below)}.{key} is not honoured: a hook runs with "
-                "its service's settings", draft.path(f"{below}.{key}"), f"set it on {draft.base} itself",
-            )  # fmt: skip
+    for dependency in own.depends_on.values():
+        draft.needs(dependency)
     return made
 
 

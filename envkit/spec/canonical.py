@@ -134,15 +134,19 @@ class UpdateSpec(TypedDict, total=False):
 
 
 class HookSpec(TypedDict):
-    """`pre_start`, `post_start`, `pre_stop`. image and per_replica (absent: once for all instances) are pre_start's."""
+    """`post_start` and `pre_stop`: a command in the running container.
+
+    A `pre_start` hook is a container: besides these keys and the next two it may have any key of ServiceSpec that
+    is about a container, where it differs from its service (`mounts`: in addition to the service's).
+    """
 
     command: list[str]
     user: NotRequired[str]
     working_dir: NotRequired[str]
-    environment: NotRequired[dict[str, str]]
+    environment: NotRequired[dict[str, str | None]]
     privileged: NotRequired[bool]
-    image: NotRequired[str]
-    per_replica: NotRequired[bool]
+    image: NotRequired[str]  # absent: the service's
+    per_replica: NotRequired[bool]  # absent: once for all instances
 
 
 class ServiceSpec(TypedDict):

@@ -40,9 +40,6 @@ _RULES = (
     _Rule("runtime", Severity.WARNING, "instances run on crun, or on runc where crun is absent"),
     _Rule("external_links", Severity.ERROR, "containers of other environments are reached by a shared network",
           "join an `external` network instead"),
-    _Rule("pre_start", Severity.ERROR, "init containers are not run here", "use a service that completes"),
-    _Rule("post_start", Severity.ERROR, "hooks are not run here", "put the command into `command:`"),
-    _Rule("pre_stop", Severity.ERROR, "hooks are not run here", "handle the stop signal instead"),
 )  # fmt: skip
 
 

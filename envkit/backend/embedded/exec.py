@@ -129,7 +129,7 @@ class Exec:
             actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
         elif stdin != 0:
             actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
-        files = [*self._files, *inherit]
+        files = [*self.files, *inherit]
         for descriptor in files:
             os.set_inheritable(descriptor, True)
         try:
@@ -137,6 +137,11 @@ class Exec:
         finally:
             for descriptor in files:
                 os.set_inheritable(descriptor, False)
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        """The descriptors that whoever runs argv must inherit."""
+        return tuple(self._files)
 
     @property
     def pid(self) -> int:

@@ -24,7 +24,6 @@ def diagnose(tmp_path, kind, spec, origins=None):
     [
         ("service", {"gpus": [{}]}, "unsupported-gpus", True),
         ("service", {"storage_opt": {"size": "1G"}}, "unsupported-storage-opt", True),
-        ("service", {"post_start": [{"command": ["x"]}]}, "unsupported-post-start", True),
         ("service", {"runtime": "kata"}, "unsupported-runtime", False),
         ("service", {"cgroup_parent": "/x"}, "unsupported-cgroup-parent", False),
         ("service", {"logging": {"driver": "syslog"}}, "unsupported-logging", False),
