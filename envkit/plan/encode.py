@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envkit.plan.compare import compare
@@ -11,18 +11,25 @@ from envkit.plan.model import Action, AttributeChange, Change, Effect, Plan
 FORMAT_VERSION = "1.0"
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """The public form: what does nothing is only counted. A reader accepts unknown keys of the same major version."""
+def plan_json(plan: Plan, layers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> dict[str, Any]:
+    """The public form: what does nothing is only counted. A reader accepts unknown keys of the same major version.
+
+    layers: those of images that are built, by the images' names."""
     words = ("create", "update", "replace", "delete", "noop")
     return {
         "format_version": FORMAT_VERSION,
         "environment": plan.environment,
-        "changes": [change_json(change) for change in plan.effective],
+        "changes": [_with_layers(change, layers or {}) for change in plan.effective],
         "drift": [change_json(change) for change in plan.drift],
         "summary": {**{word: plan.count(word) for word in words}, "drift": len(plan.drift)},
         "loses_data": plan.loses_data,
         "partial": list(plan.partial),
     }
+
+
+def _with_layers(change: Change, layers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    rows = layers.get(change.address.name) if change.address.kind == "image" else None
+    return {**change_json(change), **({"layers": list(rows)} if rows else {})}
 
 
 def change_json(change: Change) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from envkit.plan.model import Action, Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from envkit.plan.model import AttributeChange, Change, Plan
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
 
 _COLOUR = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red", "noop": "dim"}
 _LONGEST_VALUE = 100
+_LONGEST_TITLE = 70
 
 
-def render_plan(plan: Plan, style: Style, *, base: str = "", files: Sequence[str] = ()) -> str:
-    """The whole plan. An empty plan without drift is exactly one line."""
+def render_plan(
+    plan: Plan, style: Style, *, base: str = "", files: Sequence[str] = (),
+    layers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> str:  # fmt: skip
+    """The whole plan. An empty plan without drift is exactly one line. layers: those of images that are built, by the
+    images' names (image.foresee)."""
     if plan.is_empty and not plan.drift:
         return no_changes(files)
     blocks: list[str] = []
@@ -31,6 +36,8 @@ def render_plan(plan: Plan, style: Style, *, base: str = "", files: Sequence[str
         lines = [style("Will change:", "bold")]
         for change in plan.effective:
             lines += _change_lines(change, style, base, symbol=change.action.symbol)
+            if change.address.kind == "image" and layers:
+                lines += [_layer_line(row, style) for row in layers.get(change.address.name, ())]
         blocks.append("\n".join(lines))
     if plan.partial:
         blocks.append(style(f"This plan is partial: only {', '.join(plan.partial)}.", "yellow"))
@@ -65,6 +72,14 @@ def _change_lines(change: Change, style: Style, base: str, symbol: str) -> Itera
     width = max((len(item.path) for item in change.attributes), default=0)
     for item in change.attributes:
         yield _attribute_line(item, width, style, base)
+
+
+def _layer_line(row: Mapping[str, Any], style: Style) -> str:
+    """One layer of an image: kept, or made and why."""
+    title = row["title"] if len(row["title"]) <= _LONGEST_TITLE else row["title"][: _LONGEST_TITLE - 1] + "…"
+    if row["cached"]:
+        return style(f"        = layer {row['number']}: {title}", "dim")
+    return f"        {style('+', 'green')} layer {row['number']}: {title}  {style('# ' + row['reason'], 'dim')}"
 
 
 def _attribute_line(item: AttributeChange, width: int, style: Style, base: str) -> str:
