@@ -7,6 +7,7 @@ from envkit.config.inputs import Inputs
 from envkit.config.keyed import ensure_salt, read_salt
 from envkit.config.materials import ProjectMaterials
 from envkit.config.sources import Sources
+from envkit.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,14 @@ def load_environment(
     from envkit.config.compile import compile_environment
     from envkit.config.load import load_model
 
-    model = load_model(options)
+    try:
+        model = load_model(options)
+    except InputError as error:
+        if tolerant or "-" in options.files:
+            raise
+        from envkit.config.survey import survey
+
+        raise InputError(survey(options, home, error.diagnostics)) from None
     inputs = Inputs(home, salt, model.sources, write=write_cache)
     environment = compile_environment(model, home, inputs=inputs, tolerant=tolerant)
     if cached and write_cache and "-" not in model.files:

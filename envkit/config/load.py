@@ -48,6 +48,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from envkit.config.survey import Omit
+
 PHASES = (
     "locate", "parse", "interpolate", "extends", "include", "merge", "unique", "validate", "canonical", "defaults",
     "paths", "normalize", "bind", "profiles", "environment", "consistency", "select",
@@ -55,17 +57,19 @@ PHASES = (
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models", "images")
 
 
-def load_model(options: LoadOptions) -> Model:
+def load_model(options: LoadOptions, omit: Omit | None = None) -> Model:
     """The canonical model of a project. Raises InputError with every diagnostic.
 
+    omit: takes values out of the files' trees before anything is made of them.
     With `no_interpolate` it is the tree before `bind`: values have no final types yet while they hold `${…}`.
     """
-    return _Loader(options).model()
+    return _Loader(options, omit).model()
 
 
 class _Loader:
-    def __init__(self, options: LoadOptions) -> None:
+    def __init__(self, options: LoadOptions, omit: Omit | None) -> None:
         self.options = options
+        self.omit = omit
         self.problems = Diagnostics()
         self.sources = Sources()
         self.located = lookup.locate(options, self.sources, self.problems)
@@ -228,6 +232,8 @@ class _Loader:
                     at.position if at else None)  # fmt: skip
             else:
                 self.texts[file] = parse(data, file, self.problems)
+                for root, _ in self.texts[file] if self.omit else ():
+                    self.omit.prune(root)
         return self.texts[file]
 
     def _interpolator(self, scope: Scope) -> Interpolator:
