@@ -17,9 +17,9 @@ from envkit.backend.embedded import record as records
 from envkit.events import EventKind
 from envkit.observed.state import InstanceState
 from envkit.spec.environment import Dependency
+from tests.support.instances import run, staged, until
 from tests.support.isolation import isolated
 from tests.support.stage import LOOP, service
-from tests.unit.embedded.test_instances import run, staged, until
 
 pytestmark = pytest.mark.root
 WEB = ["/bin/sh", "-c", "mkdir -p /tmp/w; echo page > /tmp/w/index.html; exec httpd -f -p 80 -h /tmp/w"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import json
 import os
 import subprocess
 import time
@@ -14,88 +11,14 @@ import pytest
 from envkit.address import Address
 from envkit.backend.embedded import instance
 from envkit.backend.embedded import record as records
-from envkit.backend.embedded.runtime import runtime_of
-from envkit.backend.embedded.session import engine_of
 from envkit.host import mounts, proc
-from envkit.host.home import Home
 from envkit.observed.state import InstanceState
 from envkit.spec.environment import Dependency
-from tests.support.isolation import apart, isolated
-from tests.support.stage import LOOP, Stage, Supply, seeded_image, service
+from tests.support.instances import one, run, staged, until
+from tests.support.isolation import isolated
+from tests.support.stage import Supply, seeded_image, service
 
 pytestmark = pytest.mark.root
-
-
-@contextlib.contextmanager
-def staged(tmp_path, name="stage"):
-    """A Stage with a busybox image; afterwards nothing of it may be left."""
-    stage = Stage(Home(str(tmp_path / "home")), name)
-    stage.image()
-    try:
-        yield stage
-    finally:
-        names = stage.backend.instances(stage.name)
-        if names:
-            with contextlib.suppress(Exception):
-                stage.down(stage.environment({}), timeout=0)
-        with contextlib.suppress(Exception):
-            engine_of(stage.home).release()
-        for path in glob.glob(f"/sys/fs/cgroup/pids/envkit-{stage.home.tag}/*/*/cgroup.procs"):
-            with open(path, encoding="ascii") as file:  # only after a failure: nothing survives a test
-                proc.kill_and_wait([int(line) for line in file.read().split()], 5)
-    assert_nothing_left(stage)
-    with open("/proc/1/mountinfo", encoding="utf-8") as file:
-        assert str(tmp_path) not in file.read()
-
-
-def assert_nothing_left(stage):
-    home = stage.home
-    assert stage.backend.instances(stage.name) == []
-    assert not os.path.isdir(home.environment(stage.name)) or {"journal.jsonl", "generations"} >= {
-        *os.listdir(home.environment(stage.name))
-    }
-    table = [entry.target for entry in mounts.mount_table() if entry.target.startswith(home.root)]
-    assert [target for target in table if not target.startswith(home.run + "/ns")] == []
-    assert glob.glob(f"/sys/fs/cgroup/*/envkit-{home.tag}/*/*") == []
-    assert not os.path.isdir(f"{home.run}/runtime") or os.listdir(f"{home.run}/runtime") == []
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            words = file.read()
-            assert home.root.encode() not in words or b"pytest" in words, words
-    assert not os.path.isdir(f"{home.run}/environments/{stage.name}")
-
-
-def one(stage, spec, **options):
-    """Apply an environment with the single service `app`; returns its record."""
-    environment = stage.environment({"app": spec}, **options)
-    outcome = stage.apply(environment)
-    assert not outcome.failed, outcome.failed
-    record = records.find(stage.home, stage.name, service("app", {}).address)
-    assert record is not None
-    return environment, record
-
-
-def run(record, *argv):
-    """The output of a command in the instance, with the container's own process settings."""
-    with open(record.path("config.json"), "rb") as file:
-        process = json.loads(file.read())["process"]
-    process["args"], process["terminal"] = list(argv), False
-    path = record.path("test-process.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(process, file)
-    runtime = runtime_of(record.home)
-    done = subprocess.run(runtime.command("exec", "-p", path, record.id), capture_output=True, text=True, timeout=20,
-                          check=False)  # fmt: skip
-    os.unlink(path)
-    return done.returncode, done.stdout + done.stderr
-
-
-def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-    return value
 
 
 @isolated
@@ -452,65 +375,3 @@ def test_replicas_and_logging_none(tmp_path):
         environment = stage.environment({"app": {"replicas": 1, "logging": {"driver": "none"}}})
         assert not stage.apply(environment).failed
         assert set(stage.ps()) == {"app"} and not os.path.exists(f"{stage.home.instances('stage')}/app.1/log")
-
-
-STEPS = (
-    "services.recorded", "rootfs.shared", "rootfs.private", "instance.create:2", "instance.start:2",
-    "services.started:2", "materials.write", "volume.create", "volume.filled", "write_atomic.rename:3",
-)  # fmt: skip
-
-
-@isolated
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_in_the_middle_the_next_apply_converges(tmp_path, step):
-    stage = Stage(Home(str(tmp_path / "home")))
-    seeded_image(stage.home)
-    stage.supply = Supply({"key": b"x"})
-    mount = {"type": "volume", "source": "data", "target": "/srv/seed"}
-    spec = {"image": "seeded:test", "command": LOOP, "mounts": [mount], "secrets": [{"source": "key", "target": "/k"}]}
-    services = {f"s{n}": {**spec, "read_only": n % 2 == 0} for n in range(3)}
-    environment = stage.environment(services, volumes={"data": {}})
-
-    def apply():
-        return [str(error) for error in stage.apply(environment).failed.values()]
-
-    def cut_off():
-        from envkit.host import steps
-
-        steps._active = True
-        steps._fail_name, _, steps._fail_count = step.partition(":")
-        return apply()
-
-    assert apart(cut_off) == -9
-    assert apart(apply) == []
-    assert apart(lambda: stage.plan(environment).is_empty)
-    assert {row.state for row in stage.ps().values()} == {InstanceState.RUNNING}
-    assert len(os.listdir(f"{stage.home.run}/runtime")) == 3
-    assert apart(lambda: [str(e) for e in stage.down(environment, timeout=0).failed.values()]) == []
-    assert sorted(os.listdir(f"{stage.home.volumes}/stage_data/data")) == ["deep", "index.html"]
-    assert_nothing_left(stage)
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        assert str(tmp_path) not in file.read()
-
-
-@isolated
-def test_killed_while_going_down_the_next_down_finishes(tmp_path):
-    stage = Stage(Home(str(tmp_path / "home")))
-    stage.image()
-    environment = stage.environment({f"s{n}": {"command": LOOP, "read_only": n == 0} for n in range(3)})
-    for step in (
-        "instance.detach", "cgroup.remove:2", "unmount:2", "instance.remove", "remove_tree:6", "environment.remove"
-    ):  # fmt: skip
-        assert apart(lambda: len(stage.apply(environment).failed)) == 0
-
-        def cut_off(step=step):
-            from envkit.host import steps
-
-            steps._active = True
-            steps._fail_name, _, steps._fail_count = step.partition(":")
-            stage.down(environment, timeout=0)
-
-        assert apart(cut_off) == -9, step
-        assert apart(lambda: len(stage.down(environment, timeout=0).failed)) == 0, step
-        apart(lambda: stage.backend.maintain(stage.name))
-        assert_nothing_left(stage)

@@ -25,6 +25,7 @@ from envkit.image.archive import load, save
 from envkit.image.store import Store
 from envkit.image.tar import Entry
 from envkit.image.tarwrite import archive
+from tests.support.archives import old_docker_archive
 from tests.support.dockerd import Dockerd
 from tests.support.layers import first_layer
 from tests.support.trees import describe
@@ -233,29 +234,6 @@ def _as_layout(directory: str) -> str:
     entry = {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(manifest)}
     Path(directory, "layout/index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return f"{directory}/layout"
-
-
-def old_docker_archive(path: Path, layer: bytes, *, tags: Any = ("old:1",), **changes: Any) -> None:
-    """What docker 1.10 wrote: a directory per layer, equal layers as symlinks."""
-    config = {
-        "architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"] * 2},
-        "history": [{"created_by": "one"}, {"created_by": "nothing", "empty_layer": True}, {"created_by": "two"}],
-    }  # fmt: skip
-    data = json.dumps(config).encode()
-    name = hashlib.sha256(data).hexdigest() + ".json"
-    listing = {"Config": name, "RepoTags": tags, "Layers": ["aa/layer.tar", "bb/layer.tar"], **changes}
-    with tarfile.open(path, "w") as archive:
-
-        def add(name: str, data: bytes, kind: bytes = tarfile.REGTYPE, link: str = "") -> None:
-            member = tarfile.TarInfo(name)
-            member.size, member.type, member.linkname = len(data), kind, link
-            archive.addfile(member, io.BytesIO(data))
-
-        add("aa/layer.tar", layer)
-        add("bb/layer.tar", b"", tarfile.SYMTYPE, "../aa/layer.tar")
-        add(name, data)
-        add("manifest.json", json.dumps([listing]).encode())
 
 
 def test_old_docker_archives_are_read(other: Store, tmp_path: Path) -> None:
