@@ -52,3 +52,14 @@ def test_sensitive_values_are_shown_as_what_they_are() -> None:
         WEB, Action.REPLACE, "", (AttributeChange("secrets.key", "(sensitive value)", "(sensitive value)"),)
     )
     assert "(sensitive value) -> (sensitive value)" in render_plan(Plan("shop", (change,)), PLAIN)
+
+
+def test_an_image_shows_its_layers() -> None:
+    change = Change(Address("image", "app"), Action.UPDATE, "built again because layers[1] changed")
+    layers = {"app": [
+        {"number": 1, "title": "apt nginx", "cached": True, "reason": "it was made before"},
+        {"number": 2, "title": "run make " + "x" * 80, "cached": False, "reason": "its inputs are new"},
+    ]}  # fmt: skip
+    text = render_plan(Plan("shop", (change,)), PLAIN, layers=layers)
+    assert "        = layer 1: apt nginx\n" in text
+    assert f"        + layer 2: run make {'x' * 60}…  # its inputs are new\n" in text

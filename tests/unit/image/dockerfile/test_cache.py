@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from envkit.errors import ApplyError
 from envkit.host.home import Home
+from envkit.host.mounts import mount_table
+from envkit.image.foresee import foresee
 from tests.support.dockerfiles import Kitchen
 
 pytestmark = pytest.mark.root
@@ -89,6 +92,22 @@ def test_no_cache(kitchen: Kitchen) -> None:
     assert kitchen.build(text, no_cache=True).made == [1, 2, 3]
     assert kitchen.build(text, fresh=True).made == [1, 2, 3]
     assert kitchen.plan(no_cache_filter=["a"])[0].reason == "it is to be made anew"
+
+
+def test_a_plan_looks_and_leaves_nothing(kitchen: Kitchen) -> None:
+    kitchen.write("f", "1")
+    kitchen.build("FROM busybox\nRUN echo 1 > /a\nCOPY f /f\n")
+    kitchen.write("f", "2")
+    spec: Any = {"name": "test/image", "build": {"context": kitchen.directory}}
+    before = sorted(os.listdir(kitchen.home.cache))
+    found = foresee({"app": spec, "other": {"name": "x", "reference": "x"}}, home=kitchen.home,
+                    directory=kitchen.directory, images={})  # fmt: skip
+    assert [(row["title"], row["cached"]) for row in found["app"]] == [
+        ("RUN /bin/sh -c echo 1 > /a", True), ("COPY f /f", False),
+    ]  # fmt: skip
+    assert list(found) == ["app"]
+    assert sorted(os.listdir(kitchen.home.cache)) == before
+    assert not [mount for mount in mount_table() if mount.target.startswith(kitchen.home.root)]
 
 
 def test_the_plan_before_anything_is_there(kitchen: Kitchen) -> None:
