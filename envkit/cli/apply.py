@@ -108,11 +108,14 @@ def converge(
     context: Context, loaded: Loaded, wishes: Wishes | None = None, manner: Manner | None = None
 ) -> tuple[int, Environment]:
     """Plan, ask where data would be lost, carry out, wait with --wait: (the exit code, the environment as wished)."""
-    from envkit.reconcile.registry import with_policy
     from envkit.views.plan import render_plan
 
     options, terminal = context.options, context.terminal
-    environment = with_policy(loaded.environment, options.pull)
+    environment = loaded.environment
+    if options.pull:
+        from envkit.reconcile.registry import with_policy
+
+        environment = with_policy(environment, options.pull)
     if wishes is not None:
         made, environment = _plan_wishes(context, environment, wishes)
     else:
