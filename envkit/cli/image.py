@@ -19,7 +19,12 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-cache", action="store_true", help="make every layer again")
     parser.add_argument("--pull", action="store_true", help="look for newer base images")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="set an ARG")
+    parser.add_argument("--ssh", action="append", default=[], metavar="ID[=SOCKET]", help="an agent that RUN may use")
+    parser.add_argument("--push", action="store_true", help="push what was built")
+    parser.add_argument("--with-dependencies", action="store_true", help="the services that these depend on as well")
+    parser.add_argument("--check", action="store_true", help="only read the Dockerfiles, and say what is wrong")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the digests")
+    parser.set_defaults(include_deps=False, ignore_push_failures=False)
 
 
 def build(context: Context) -> int:
@@ -29,18 +34,37 @@ def build(context: Context) -> int:
     options = context.options
     arguments = parse_arguments(options.build_arg, os.environ)
     loaded = context.load(write_cache=True)
+    names = _wanted(loaded.environment, _with_dependencies(loaded.environment, options))
+    if options.check:  # loading has read them
+        context.terminal.err("Check complete, no problems found.")
+        return 0
     emit = ignore if options.quiet and not context.json else context.emit()
     digests = build_images(
-        context.backend, loaded.environment, _wanted(loaded.environment, options.services),
-        materials=loaded.materials, emit=emit, parallel=context.parallel(), no_cache=options.no_cache,
-        pull=options.pull, arguments=arguments, lock_timeout=options.lock_timeout,
+        context.backend, loaded.environment, names, materials=loaded.materials, emit=emit,
+        parallel=context.parallel(), no_cache=options.no_cache, pull=options.pull, arguments=arguments,
+        ssh=options.ssh, lock_timeout=options.lock_timeout,
     )  # fmt: skip
     if context.json:
         context.print_json(digests)
     else:
         for name, digest in digests.items():
             context.terminal.out(digest if options.quiet else f"{name} {digest}")
+    if options.push:
+        from envkit.cli.registry import push
+
+        return push(context)
     return 0
+
+
+def _with_dependencies(environment: Environment, options: argparse.Namespace) -> list[str]:
+    """The names that were given, and with the flag the services that they depend on."""
+    chosen: list[str] = list(options.services)
+    for name in chosen:
+        resource = environment.services.get(name) if options.with_dependencies else None
+        for dependency in resource.depends_on if resource else ():
+            if dependency.address.kind == "service" and dependency.address.name not in chosen:
+                chosen.append(dependency.address.name)
+    return chosen
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:

@@ -29,13 +29,13 @@ Dir::Etc::SourceParts "{place}/sources";
 _APT_PLACES = """\
 Dir::Etc::netrc "{place}/auth.conf";
 Dir::State::Lists "{place}/lists";
+Dir::Cache::pkgcache "{place}/archives/pkgcache.bin";
+Dir::Cache::srcpkgcache "{place}/archives/srcpkgcache.bin";
 APT::Sandbox::User "root";
 """
 _APT = """\
 Dir::Etc::Preferences "{place}/preferences";
 Dir::Cache::Archives "{place}/archives";
-Dir::Cache::pkgcache "{place}/archives/pkgcache.bin";
-Dir::Cache::srcpkgcache "{place}/archives/srcpkgcache.bin";
 Dir::Log "/tmp";
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";

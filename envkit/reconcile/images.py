@@ -20,17 +20,19 @@ from envkit.values import replace
 def build_images(  # noqa: PLR0913  (keyword-only: what a build needs to know)
     backend: Backend, environment: Environment, names: Sequence[str], *, materials: Materials, emit: Emit = ignore,
     parallel: int = 4, no_cache: bool = False, pull: bool = False, arguments: Mapping[str, str] | None = None,
-    lock_timeout: float | None = None,
+    ssh: Sequence[str] = (), lock_timeout: float | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """Make the images of these names (keys or references) and those that they are made of; name -> digest of all.
 
     Images that are not made here are left alone. no_cache: every layer anew; pull: newer bases are looked for;
-    arguments: further build arguments. Raises the first error when an image cannot be made, KeyboardInterrupt.
+    arguments: further build arguments; ssh: further agents, as in the YAML. Raises the first error when an image cannot
+    be made, KeyboardInterrupt.
     """
     wanted = _closure(environment, names)
     if not wanted:
         return {}
-    changes = [_change(item, set(wanted), no_cache, pull, arguments or {}) for item in wanted.values()]
+    renew = frozenset(word for word, asked in (("layers", no_cache), ("bases", pull)) if asked)
+    changes = [_change(item, set(wanted), renew, arguments or {}, ssh) for item in wanted.values()]
     with backend.session(
         environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout
     ) as session:
@@ -63,10 +65,11 @@ def _closure(environment: Environment, names: Sequence[str]) -> dict[Address, Re
 
 
 def _change(
-    resource: Resource, wanted: set[Address], no_cache: bool, pull: bool, arguments: Mapping[str, str]
+    resource: Resource, wanted: set[Address], renew: frozenset[str], arguments: Mapping[str, str], ssh: Sequence[str]
 ) -> Change:
     spec: dict[str, Any] = dict(resource.spec)
-    renew = frozenset(word for word, asked in (("layers", no_cache), ("bases", pull)) if asked)
+    if ssh and "build" in spec:
+        spec["build"] = {**spec["build"], "ssh": [*(spec["build"].get("ssh") or ()), *ssh]}
     if arguments and "build" in spec:
         spec["build"] = {**spec["build"], "args": {**_arguments(spec["build"].get("args")), **arguments}}
     needs = tuple(Dependency(item.address) for item in resource.depends_on if item.address in wanted)

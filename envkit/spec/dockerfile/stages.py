@@ -6,6 +6,7 @@ Source: Dockerfile reference ("FROM", "ARG", "Automatic platform ARGs in the glo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from envkit.diagnostics import Diagnostics, Position
@@ -16,6 +17,7 @@ from envkit.spec.dockerfile.parse import Dockerfile, Instruction, parse
 from envkit.spec.dockerfile.words import Expander, WordError, split_words
 from envkit.values import field, value
 
+_SYNTAX = re.compile(r"(?:docker\.io/)?(?:docker/dockerfile|docker/dockerfile-upstream)(?=[:@]|$)")
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 PROXIES = frozenset(name for word in _PROXIES for name in (word, word.upper()))
 """Arguments that every RUN sees and no cache depends on, unless ARG declares them."""
@@ -90,6 +92,9 @@ def read_program(
     contexts: names of additional contexts. Raises InputError with everything that is wrong."""
     found = Diagnostics()
     dockerfile = parse(text, file, found)
+    if dockerfile.syntax and not _SYNTAX.match(dockerfile.syntax):
+        found.warning("unknown-syntax", "Another frontend is not run", f"# syntax={dockerfile.syntax}",
+                      Position(file, 1, 1), "the file is read as docker/dockerfile:1 reads it")  # fmt: skip
     for item in dockerfile.instructions:
         check(item, dockerfile.escape, found)
     builder = _Builder(dockerfile, arguments, platform, contexts, found)
