@@ -139,6 +139,8 @@ class RunRequest:
     volumes: tuple[str, ...] = ()
     use_aliases: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
 
 
 @value
@@ -197,6 +199,14 @@ class Backend(Protocol):
 
     def run(self, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:
         """The one-off's exit code; 0 at once with detach."""
+
+    def attach(
+        self, environment: str, address: Address, *, stdin: bool = True, forward_signals: bool = True,
+        detach_keys: str = "",
+    ) -> int:  # fmt: skip
+        """Join a running instance's own stdio until it ends; its exit code, 0 when the detach keys were typed. Raises
+        NotFoundError, ConflictError when it is not running, UsageError for keys that cannot be read."""
+        ...
 
     def control(
         self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",

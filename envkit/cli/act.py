@@ -1,61 +1,89 @@
-"""stop, start, restart, kill, pause, unpause, exec, run, cp, wait."""
+"""stop, start, restart, kill, pause, unpause, wait: what is there, as it is."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from envkit.errors import ApplyError, NotFoundError, UsageError
+from envkit.errors import ApplyError, UsageError
 
 if TYPE_CHECKING:
+    import argparse
+
     from envkit.address import Address
     from envkit.cli.context import Context
+    from envkit.spec.environment import Environment
 
 
-def _add_services(parser: argparse.ArgumentParser, timeout: bool = False) -> None:
+def add_services(parser: argparse.ArgumentParser, timeout: bool = False) -> None:
+    """SERVICE … and, on demand, --timeout."""
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="all when none is named")
     if timeout:
         parser.add_argument("-t", "--timeout", type=float, metavar="SECONDS", help="grace period before a kill")
 
 
 def add_stop(parser: argparse.ArgumentParser) -> None:
-    _add_services(parser, timeout=True)
+    add_services(parser, timeout=True)
 
 
 def stop(context: Context) -> int:
-    return _control(context, "stop")
+    return _in_order(context, "stop")
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
-    _add_services(parser)
+    add_services(parser)
+    parser.add_argument("--wait", action="store_true", help="return when they are running and healthy")
+    parser.add_argument("--wait-timeout", type=float, metavar="SECONDS", help="give up waiting after this long")
 
 
 def start(context: Context) -> int:
-    return _control(context, "start")
+    code = _in_order(context, "start")
+    if context.options.wait and not code and not context.options.dry_run:
+        from envkit.reconcile.ready import wait_ready
+
+        environment = context.identify()
+        named = [name.partition("[")[0] for name in context.options.services]
+        wait_ready(
+            context.backend, environment, timeout=context.options.wait_timeout, emit=context.emit(),
+            conditions=dict.fromkeys(named, "started") if named else None,
+        )  # fmt: skip
+    return code
 
 
 def add_restart(parser: argparse.ArgumentParser) -> None:
-    _add_services(parser, timeout=True)
+    add_services(parser, timeout=True)
+    parser.add_argument("--no-deps", action="store_true", help="leave those alone that ask to be restarted with these")
 
 
 def restart(context: Context) -> int:
-    return _control(context, "restart")
+    from envkit.reconcile.lifecycle import with_restarted
+
+    options = context.options
+    environment = context.identify()
+    chosen = context.addresses(environment.name, options.services)
+    if options.services and not options.no_deps:
+        names = {item.name for item in chosen}
+        further = set(with_restarted(environment, names)) - names
+        chosen += [item for item in context.addresses(environment.name, ()) if item.name in further]
+    return _in_order(context, "restart", environment, chosen)
 
 
 def add_kill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL", help="KILL when not given")
-    _add_services(parser)
+    parser.add_argument("--remove-orphans", action="store_true", help="remove services that are in no file as well")
+    add_services(parser)
 
 
 def kill(context: Context) -> int:
-    return _control(context, "kill", signal=context.options.signal)
+    code = _control(context, "kill", signal=context.options.signal)
+    if context.options.remove_orphans and not code:
+        from envkit.cli.down import remove_orphans
+
+        return remove_orphans(context)
+    return code
 
 
 def add_pause(parser: argparse.ArgumentParser) -> None:
-    _add_services(parser)
+    add_services(parser)
 
 
 def pause(context: Context) -> int:
@@ -63,138 +91,43 @@ def pause(context: Context) -> int:
 
 
 def add_unpause(parser: argparse.ArgumentParser) -> None:
-    _add_services(parser)
+    add_services(parser)
 
 
 def unpause(context: Context) -> int:
     return _control(context, "unpause")
 
 
-def _control(context: Context, verb: str, signal: str = "") -> int:
-    name = context.environment_name()
-    addresses = context.addresses(name, context.options.services)
+def _in_order(
+    context: Context, verb: str, environment: Environment | None = None, chosen: list[Address] | None = None
+) -> int:
+    from envkit.reconcile.lifecycle import in_order
+
+    environment = environment or context.identify()
+    addresses = context.addresses(environment.name, context.options.services) if chosen is None else chosen
     if not addresses:
-        context.terminal.err(f"There is no instance of {name}.")
+        context.terminal.err(f"There is no instance of {environment.name}.")
         return 0
     timeout = getattr(context.options, "timeout", None)
-    context.backend.control(name, addresses, verb, emit=context.emit(), signal=signal, timeout=timeout)
+    in_order(context.backend, environment, addresses, verb, emit=context.emit(), timeout=timeout)
     return 0
 
 
-def add_exec(parser: argparse.ArgumentParser) -> None:
-    _add_process(parser)
-    parser.add_argument("-T", "--no-tty", action="store_true", help="no terminal (the default without one here)")
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait for it")
-    parser.add_argument("--privileged", action="store_true", help="with all capabilities")
-    parser.add_argument("--index", type=int, default=1, metavar="N", help="which replica")
-    parser.add_argument("service", metavar="SERVICE")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
-
-
-def exec_(context: Context) -> int:
-    from envkit.backend.base import ExecRequest
-
-    options = context.options
-    argv = _command(options.command)
-    if not argv:
-        raise UsageError("no command", hint="envkit exec SERVICE COMMAND [ARG …]")
-    address = _instance(context, options.service, options.index)
-    tty = not options.no_tty and not options.detach and sys.stdin.isatty() and sys.stdout.isatty()
-    request = ExecRequest(
-        address, tuple(argv), tty=tty, detach=options.detach, user=options.user, working_dir=options.workdir,
-        environment=_variables(options.env, context), privileged=options.privileged,
-    )  # fmt: skip
-    sys.stdout.flush()
-    return context.backend.exec(context.environment_name(), request)
-
-
-def add_run(parser: argparse.ArgumentParser) -> None:
-    _add_process(parser)
-    parser.add_argument("-T", "--no-TTY", dest="no_tty", action="store_true", help="no terminal")
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait for it")
-    parser.add_argument("-i", "--interactive", action="store_true", default=True, help=argparse.SUPPRESS)
-    parser.add_argument("--rm", action="store_true", help="remove it afterwards (the default unless detached)")
-    parser.add_argument("--keep", action="store_true", help="keep the stopped container")
-    parser.add_argument("--name", default="", metavar="NAME", help="its name")
-    parser.add_argument("--entrypoint", metavar="COMMAND", help="another entrypoint")
-    parser.add_argument("-v", "--volume", action="append", default=[], metavar="MOUNT", help="one more volume")
-    parser.add_argument("-p", "--publish", action="append", default=[], metavar="PORT", help="publish a port")
-    parser.add_argument("-P", "--service-ports", action="store_true", help="publish the service's own ports")
-    parser.add_argument("--use-aliases", action="store_true", help="answer to the service's names")
-    parser.add_argument("--no-deps", action="store_true", help="do not start what the service depends on")
-    parser.add_argument("-l", "--label", action="append", default=[], metavar="KEY=VALUE", help="one more label")
-    parser.add_argument("service", metavar="SERVICE")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
-
-
-def run(context: Context) -> int:
-    from envkit.backend.base import RunRequest
-
-    options = context.options
-    loaded = context.load((options.service,), write_cache=True)
-    environment = loaded.environment
-    if options.service not in environment.services:
-        raise NotFoundError(
-            "no such service", f"{options.service!r} is not a service of {environment.name}",
-            hint=f"there is {', '.join(environment.services) or 'none'}",
-        )  # fmt: skip
-    emit = context.emit()
-    if not options.no_deps:
-        from envkit.reconcile.oneoff import apply_dependencies
-
-        apply_dependencies(
-            context.backend, environment, options.service, materials=loaded.materials, emit=emit,
-            parallel=context.parallel(), lock_timeout=options.lock_timeout, home=context.home,
-        )  # fmt: skip
-    tty = not options.no_tty and not options.detach and sys.stdin.isatty() and sys.stdout.isatty()
-    request = RunRequest(
-        options.service, tuple(_command(options.command)), tty=tty, detach=options.detach,
-        remove=options.rm or not (options.keep or options.detach), user=options.user, working_dir=options.workdir,
-        entrypoint=options.entrypoint, environment=_variables(options.env, context), name=options.name,
-        service_ports=options.service_ports, publish=tuple(options.publish), volumes=tuple(options.volume),
-        use_aliases=options.use_aliases, labels=_pairs(options.label, "--label"),
-    )  # fmt: skip
-    sys.stdout.flush()
-    return context.backend.run(environment, request, materials=loaded.materials, emit=emit)
-
-
-def add_cp(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--index", type=int, default=1, metavar="N", help="which replica")
-    parser.add_argument("source", metavar="SERVICE:PATH|PATH|-")
-    parser.add_argument("destination", metavar="SERVICE:PATH|PATH|-")
-
-
-def cp(context: Context) -> int:
-    from envkit.cli.transfer import pack, place, unpack
-
-    options = context.options
-    source, destination = _place(options.source), _place(options.destination)
-    if (source[0] == "") == (destination[0] == ""):
-        raise UsageError(
-            "one side must be SERVICE:PATH and the other a path of this machine", hint="envkit cp web:/etc/hosts ."
-        )
+def _control(context: Context, verb: str, signal: str = "") -> int:
     name = context.environment_name()
-    if source[0]:
-        address = _instance(context, source[0], options.index)
-        stream: Iterator[bytes] = context.backend.copy_from(name, address, source[1])
-        if destination[1] == "-":
-            for part in stream:
-                sys.stdout.buffer.write(part)
-            sys.stdout.buffer.flush()
-        else:
-            unpack(stream, os.path.join(context.cwd, destination[1]))
+    addresses = context.addresses(name, context.options.services)
+    if verb == "kill" and not context.options.services:
+        alive = {(row.service, row.replica) for row in context.backend.instances(name) if row.pid}
+        addresses = [item for item in addresses if (item.name, item.index) in alive]
+    if not addresses:
+        context.terminal.err(f"There is no instance of {name}.")
         return 0
-    address = _instance(context, destination[0], options.index)
-    if source[1] == "-":
-        context.backend.copy_to(name, address, destination[1], iter(lambda: sys.stdin.buffer.read(1 << 16), b""))
-        return 0
-    directory, top = place(context.backend, name, address, destination[1], os.path.join(context.cwd, source[1]))
-    context.backend.copy_to(name, address, directory, pack(os.path.join(context.cwd, source[1]), top))
+    context.backend.control(name, addresses, verb, emit=context.emit(), signal=signal)
     return 0
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:
-    _add_services(parser)
+    add_services(parser)
     parser.add_argument("--down-project", action="store_true", help="remove the environment when the first has ended")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after this long")
 
@@ -204,70 +137,34 @@ def wait(context: Context) -> int:
 
     from envkit.observed.state import InstanceState
 
+    options = context.options
     name = context.environment_name()
-    addresses = context.addresses(name, context.options.services)
-    deadline = time.monotonic() + context.options.timeout if context.options.timeout else None
+    addresses = context.addresses(name, options.services)
+    if not addresses:
+        raise UsageError(f"there is no instance of {name}", hint="`envkit up -d` starts them")
+    deadline = time.monotonic() + options.timeout if options.timeout else None
+    told: dict[Address, int] = {}
     while True:
         rows = {(item.service, item.replica): item for item in context.backend.instances(name)}
-        ended = [rows.get((item.name, item.index)) for item in addresses]
-        done = [item for item in ended if item is None or item.state is InstanceState.EXITED]
-        if len(done) == len(addresses) or (done and context.options.down_project):
-            codes = [item.exit_code if item and item.exit_code is not None else 1 for item in done]
+        for address in addresses:
+            row = rows.get((address.name, address.index))
+            if address not in told and (row is None or row.state is InstanceState.EXITED):
+                told[address] = row.exit_code if row and row.exit_code is not None else 1
+                text = str(address).removeprefix("service.")
+                if not context.json:
+                    context.terminal.out(f"{text} exited with code {told[address]}")
+                    context.terminal.stdout.flush()
+        if len(told) == len(addresses) or (told and options.down_project):
             break
         if deadline and time.monotonic() > deadline:
-            raise ApplyError("not all have ended", f"still running after {context.options.timeout:g} s")
+            raise ApplyError("not all have ended", f"still running after {options.timeout:g} s")
         time.sleep(0.1)
-    if context.options.down_project:
+    codes = list(told.values())
+    if context.json:
+        context.print_json({str(address): code for address, code in told.items()})
+    if options.down_project:
         from envkit.cli.down import take_down
 
         take_down(context, [], yes=True, orphans=True)
+        return codes[0]
     return next((code for code in codes if code), 0)
-
-
-def _add_process(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-u", "--user", default="", metavar="USER", help="as this user")
-    parser.add_argument("-w", "--workdir", default="", metavar="DIR", help="in this directory")
-    parser.add_argument("-e", "--env", action="append", default=[], metavar="KEY[=VALUE]", help="one more variable")
-
-
-def _command(words: list[str]) -> list[str]:
-    return words[1:] if words[:1] == ["--"] else words
-
-
-def _variables(words: list[str], context: Context) -> dict[str, str]:
-    """KEY=VALUE, or KEY alone for the value in this environment."""
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key:
-            raise UsageError(f"-e {word}", hint="write it as KEY=VALUE")
-        if equals:
-            found[key] = value
-        elif key in context.environ:
-            found[key] = context.environ[key]
-    return found
-
-
-def _pairs(words: list[str], flag: str) -> dict[str, str]:
-    for word in words:
-        if word.startswith("="):
-            raise UsageError(f"{flag} {word}", hint="write it as KEY=VALUE")
-    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
-
-
-def _instance(context: Context, name: str, index: int) -> Address:
-    found = context.addresses(context.environment_name(), [name])
-    if len(found) == 1 and "[" in name:
-        return found[0]
-    for address in found:
-        if address.index == index:
-            return address
-    raise NotFoundError("no such replica", f"{name} has no replica {index}", hint=f"it has {len(found)}")
-
-
-def _place(text: str) -> tuple[str, str]:
-    """SERVICE:PATH -> (service, path); a path of this machine -> ("", path)."""
-    service, colon, path = text.partition(":")
-    if colon and "/" not in service and service not in ("", ".", ".."):
-        return service, path or "/"
-    return "", text

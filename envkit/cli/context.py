@@ -47,7 +47,13 @@ class Context:
     def backend(self) -> Backend:
         from envkit.backend.select import select_backend
 
-        return select_backend(self.options.backend or self.environ.get("ENVKIT_BACKEND") or "embedded", self.home)
+        name = self.options.backend or self.environ.get("ENVKIT_BACKEND") or "embedded"
+        backend = select_backend(name, self.home)
+        if self.options.dry_run:
+            from envkit.reconcile.dry import Dry
+
+            return Dry(backend)
+        return backend
 
     def load_options(self, services: Sequence[str] = (), **flags: Any) -> LoadOptions:
         """What the config room needs to know of this command line."""
@@ -59,7 +65,7 @@ class Context:
             directory=self.cwd, files=tuple(options.file or ()), project_name=options.project_name or "",
             profiles=tuple(options.profile or ()), env_files=tuple(options.env_file or ()),
             project_directory=options.project_directory or "", services=tuple(services), environ=self.environ,
-            stdin=sys.stdin, **flags,
+            stdin=sys.stdin, **{"all_resources": bool(options.all_resources), **flags},
         )  # fmt: skip
 
     def load(self, services: Sequence[str] = (), *, write_cache: bool = False) -> Loaded:
@@ -113,10 +119,15 @@ class Context:
         """The view of events that the flags ask for."""
         from envkit.views.progress import JsonProgress, LineProgress
 
-        if self.json:
+        progress = self.options.progress or self.environ.get("COMPOSE_PROGRESS")
+        if self.json or progress == "json":
             from envkit import __version__
 
-            return JsonProgress(self.terminal.stdout, __version__)
+            return JsonProgress(self.terminal.stdout if self.json else self.terminal.stderr, __version__)
+        if progress == "quiet":
+            from envkit.events import ignore
+
+            return ignore
         return LineProgress(self.terminal)
 
     def is_set(self, variable: str) -> bool:
@@ -125,7 +136,13 @@ class Context:
 
     def parallel(self) -> int:
         """How many things to do at once."""
-        wanted = self.options.parallel or int(self.environ.get("COMPOSE_PARALLEL_LIMIT") or 0)
+        wanted = self.options.parallel
+        if wanted is None and (text := self.environ.get("COMPOSE_PARALLEL_LIMIT")):
+            if not text.lstrip("-").isdigit():
+                raise UsageError(f"COMPOSE_PARALLEL_LIMIT is {text!r}", hint="it must be a number")
+            wanted = int(text)
+        if wanted is None:
+            wanted = 0
         return wanted if wanted > 0 else max(4, 2 * (os.cpu_count() or 1))
 
     def addresses(self, environment: str, names: Sequence[str]) -> list[Address]:

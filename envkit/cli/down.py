@@ -121,6 +121,23 @@ def rm(context: Context) -> int:
     return carry_out(context, made, environment, NoMaterials(), Manner(drop_anonymous=options.volumes))
 
 
+def remove_orphans(context: Context) -> int:
+    """Remove the services that are in no file."""
+    from envkit.cli.apply import carry_out
+    from envkit.config.materials import NoMaterials
+    from envkit.plan.destroy import make_destroy_plan
+    from envkit.reconcile.registry import without_images
+
+    environment = without_images(context.load().environment)
+    observed = context.backend.observe(environment)
+    known = {*environment.services, *environment.disabled}
+    only = [item for item in observed.resources if item.kind == "service" and item.name not in known]
+    if not only:
+        return 0
+    made = make_destroy_plan(observed, environment=environment, only=only)
+    return carry_out(context, made, environment, NoMaterials())
+
+
 def _without_orphans(context: Context, environment: Environment, observed: ObservedState) -> list[Address]:
     """What of a compose file's environment goes when services that are in no file stay; [] for all of it."""
     if environment.hardened or not environment.files:

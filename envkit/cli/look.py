@@ -1,15 +1,18 @@
-"""ps, logs, events, stats, top, port, ls, history."""
+"""ps, top, port, ls, volumes, history."""
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envkit.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    import argparse
+
     from envkit.cli.context import Context
     from envkit.observed.state import Instance
+
+_STATES = ("paused", "restarting", "removing", "running", "dead", "created", "exited")
 
 
 def add_ps(parser: argparse.ArgumentParser) -> None:
@@ -17,112 +20,42 @@ def add_ps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="the default: ended instances too")
     parser.add_argument("-q", "--quiet", action="store_true", help="only ids")
     parser.add_argument("--services", dest="names_only", action="store_true", help="only the services' names")
-    parser.add_argument("--status", action="append", default=[], metavar="STATE", help="only in this state")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--status", action="append", default=[], choices=_STATES, help="only in this state")
+    parser.add_argument("--filter", action="append", default=[], metavar="status=STATE", help="the same")
+    parser.add_argument("--orphans", action="store_true", default=True, help="services in no file too (the default)")
+    parser.add_argument("--no-orphans", dest="orphans", action="store_false", help="without them")
+    parser.add_argument("--no-trunc", action="store_true", help="accepted: nothing is cut")
+    parser.add_argument("--format", default="table", metavar="FORM", help="table, json, or a Go template")
 
 
 def ps(context: Context) -> int:
     from envkit.views.instances import instance_json, render_instances
 
     options = context.options
-    rows = context.backend.instances(context.environment_name())
-    if options.services:
-        known = {row.service for row in rows}
-        for name in options.services:
-            if name not in known:
-                raise NotFoundError(
-                    "no such service here", f"{name!r} has no instance", hint="envkit ps lists them all"
-                )
-        rows = [row for row in rows if row.service in options.services]
-    rows = [row for row in rows if not options.status or row.state in options.status]
-    if context.json or options.format == "json":
+    environment = context.identify()
+    rows = context.backend.instances(environment.name)
+    for name in options.services:
+        if name not in {row.service for row in rows} and environment.get("service", name) is None:
+            raise NotFoundError("no such service", f"{name!r}", hint="envkit ps lists them all")
+    wanted = [*options.status, *(_status(text) for text in options.filter)]
+    known = {*environment.services, *environment.disabled}
+    rows = [
+        row for row in rows
+        if (not options.services or row.service in options.services) and (not wanted or row.state in wanted)
+        and (options.orphans or row.service in known)
+    ]  # fmt: skip
+    if context.json:
         context.print_json([instance_json(row) for row in rows])
     elif options.quiet:
         _each(context, [row.id for row in rows])
     elif options.names_only:
         _each(context, list(dict.fromkeys(row.service for row in rows)))
-    else:
+    elif options.format in ("", "table"):
         context.terminal.out(render_instances(rows, context.terminal.style))
-    return 0
-
-
-def add_logs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
-    parser.add_argument("-n", "--tail", default="all", metavar="N", help="only the last lines of each instance")
-    parser.add_argument("-t", "--timestamps", action="store_true", help="with the time of each line")
-    parser.add_argument("--since", metavar="TIME", help="RFC 3339, or how long ago: 10m, 2h")
-    parser.add_argument("--until", metavar="TIME", help="RFC 3339, or how long ago")
-    parser.add_argument("--no-log-prefix", action="store_true", help="without the service's name")
-    parser.add_argument("--index", type=int, metavar="N", help="only this replica")
-
-
-def logs(context: Context) -> int:
-    from envkit.backend.base import LogQuery
-    from envkit.views.logs import LogView
-    from envkit.views.moments import parse_moment
-
-    options = context.options
-    name = context.environment_name()
-    addresses = context.addresses(name, options.services)
-    tail = None if options.tail == "all" else _number(options.tail, "--tail")
-    try:
-        since = parse_moment(options.since) if options.since else None
-        until = parse_moment(options.until) if options.until else None
-    except ValueError as error:
-        raise UsageError(str(error), hint="write 10m, 2h, 1h30m or 2026-01-31T12:00:00Z") from error
-    query = LogQuery(tuple(options.services), options.follow, tail, since, until, options.index)
-    view = LogView(
-        context.terminal, [str(address).removeprefix("service.") for address in addresses],
-        prefix=not options.no_log_prefix, timestamps=options.timestamps, as_json=context.json,
-    )  # fmt: skip
-    for entry in context.backend.logs(name, query):
-        view(entry)
-    return 0
-
-
-def add_events(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", metavar="TIME", help="RFC 3339, or how long ago: 10m, 2h")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as events come")
-
-
-def events(context: Context) -> int:
-    import json
-
-    from envkit.views.moments import parse_moment
-
-    options = context.options
-    try:
-        since = parse_moment(options.since) if options.since else None
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    for row in context.backend.events(context.environment_name(), since=since, follow=options.follow):
-        if context.json:
-            context.terminal.out(json.dumps(row, ensure_ascii=False))
-        else:
-            context.terminal.out(
-                f"{row['time']}  {row['address']:<20} {row['event']}  {row.get('detail', '')}".rstrip()
-            )
-        context.terminal.stdout.flush()
-    return 0
-
-
-def add_stats(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="*", metavar="SERVICE")
-    parser.add_argument("--no-stream", action="store_true", help="the default: once")
-
-
-def stats(context: Context) -> int:
-    from envkit.values import as_dict
-    from envkit.views.instances import render_usage
-
-    rows = context.backend.usage(context.environment_name())
-    wanted = context.options.services
-    rows = [row for row in rows if not wanted or row.address.removeprefix("service.").partition("[")[0] in wanted]
-    if context.json:
-        context.print_json([as_dict(row) for row in rows])
     else:
-        context.terminal.out(render_usage(rows, context.terminal.style))
+        from envkit.views.compose import PS, ps_row
+
+        _print(context, options.format, [ps_row(row, environment.name) for row in rows], PS)
     return 0
 
 
@@ -148,43 +81,80 @@ def top(context: Context) -> int:
 
 def add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("service", metavar="SERVICE")
-    parser.add_argument("private_port", type=int, metavar="PORT")
-    parser.add_argument("--protocol", default="tcp", choices=("tcp", "udp", "sctp"))
-    parser.add_argument("--index", type=int, default=1, metavar="N")
+    parser.add_argument("private_port", metavar="PORT[/PROTOCOL]")
+    parser.add_argument("--protocol", default="", choices=("tcp", "udp", "sctp"), help="tcp when not given")
+    parser.add_argument("--index", type=int, default=1, metavar="N", help="which replica")
 
 
 def port(context: Context) -> int:
     options = context.options
-    wanted = f"->{options.private_port}/{options.protocol}"
+    number, _, protocol = options.private_port.partition("/")
+    if not number.isdigit():
+        raise UsageError(f"{options.private_port} is no port", hint="envkit port web 80")
+    protocol = options.protocol or protocol or "tcp"
+    wanted = f"->{number}/{protocol}"
     for row in context.backend.instances(context.environment_name()):
-        if (row.service, row.replica) == (options.service, options.index):
+        if (row.service, row.replica) == (options.service, options.index or 1):
             for text in row.ports:
                 if text.endswith(wanted):
                     context.terminal.out(text.removesuffix(wanted))
                     return 0
-    raise NotFoundError(
-        "no such published port", f"{options.service} does not publish {options.private_port}/{options.protocol}"
-    )
+    raise NotFoundError("no such published port", f"{options.service} does not publish {number}/{protocol}")
 
 
 def add_ls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="the default: those that do not run too")
     parser.add_argument("-q", "--quiet", action="store_true", help="only names")
+    parser.add_argument("--filter", action="append", default=[], metavar="name=REGEX", help="only these names")
+    parser.add_argument("--format", default="table", metavar="FORM", help="table, json, or a Go template")
 
 
 def ls(context: Context) -> int:
+    from envkit.views.compose import LS, ls_row
     from envkit.views.table import render_table
 
-    names = context.backend.environments()
+    options = context.options
+    names = [name for name in context.backend.environments() if all(_is_named(name, text) for text in options.filter)]
+    if options.quiet:
+        _each(context, names)
+        return 0
     rows: list[tuple[str, list[Instance]]] = [(name, context.backend.instances(name)) for name in names]
     if context.json:
         context.print_json(
             [{"name": name, "instances": len(found), "running": _running(found)} for name, found in rows]
         )
-    elif context.options.quiet:
-        _each(context, names)
+    elif options.format == "json":
+        context.print_json([ls_row(name, found) for name, found in rows])
+    elif options.format not in ("", "table"):
+        _print(context, options.format, [ls_row(name, found) for name, found in rows], LS)
     else:
         table = [[name, f"{_running(found)}/{len(found)} running"] for name, found in rows]
         context.terminal.out(render_table(["NAME", "STATUS"], table, context.terminal.style))
+    return 0
+
+
+def add_volumes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="only those that these use")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only names")
+    parser.add_argument("--format", default="table", metavar="FORM", help="table, json, or a Go template")
+
+
+def volumes(context: Context) -> int:
+    from envkit.values import as_dict
+    from envkit.views.compose import VOLUMES, volume_row
+
+    options = context.options
+    name = context.environment_name()
+    rows = context.backend.volumes(name)
+    if options.services:
+        wanted = {f"{name}/{address}" for address in context.addresses(name, options.services)}
+        rows = [row for row in rows if wanted & set(row.used_by)]
+    if context.json:
+        context.print_json([as_dict(row) for row in rows])
+    elif options.quiet:
+        _each(context, [row.name for row in rows])
+    else:
+        _print(context, options.format, [volume_row(row) for row in rows], VOLUMES)
     return 0
 
 
@@ -204,16 +174,36 @@ def history(context: Context) -> int:
     return 0
 
 
+def _status(text: str) -> str:
+    key, _, state = text.partition("=")
+    if key != "status" or state not in _STATES:
+        raise UsageError(f"--filter {text}", hint=f"write status= and one of {', '.join(_STATES)}")
+    return state
+
+
+def _is_named(name: str, text: str) -> bool:
+    import re
+
+    key, _, pattern = text.partition("=")
+    if key != "name":
+        raise UsageError(f"--filter {text}", hint="write name= and a regular expression")
+    try:
+        return re.search(pattern, name) is not None
+    except re.error as error:
+        raise UsageError(f"--filter {text}: {error}", hint="write name= and a regular expression") from error
+
+
 def _running(rows: list[Instance]) -> int:
     return sum(1 for row in rows if row.state == "running")
+
+
+def _print(context: Context, form: str, rows: list[dict[str, object]], columns: tuple[str, ...]) -> None:
+    from envkit.cli.stream import formatted_rows
+
+    if text := formatted_rows(context, form, rows, columns):
+        context.terminal.out(text)
 
 
 def _each(context: Context, lines: list[str]) -> None:
     for line in lines:
         context.terminal.out(line)
-
-
-def _number(text: Any, flag: str) -> int:
-    if not str(text).isdigit():
-        raise UsageError(f"{flag} {text}", hint="write a number, or all")
-    return int(text)

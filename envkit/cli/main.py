@@ -12,7 +12,7 @@ import sys
 from envkit.cli.context import Context
 from envkit.cli.flags import overview, parse
 from envkit.errors import EnvkitError, UsageError
-from envkit.views.terminal import open_terminal
+from envkit.views.terminal import adjusted, open_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from envkit.views.terminal import Terminal
 
+_NOT_DRY = frozenset({"build", "pull", "push", "lock", "image", "gc", "init"})
+"""What works on files and the store, beside the backend that a dry run replaces."""
 FAILED, USAGE, INTERRUPTED = 1, 125, 130
 
 
@@ -69,7 +71,11 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
         raise EnvkitError(
             "the current directory no longer exists", hint="change to another one and try again"
         ) from None
-    context = Context(options, terminal, dict(os.environ), cwd)
+    context = Context(options, adjusted(terminal, options, os.environ), dict(os.environ), cwd)
+    if options.dry_run and command.name in _NOT_DRY:
+        raise UsageError(f"{command.name} has no dry run", hint="`envkit plan` says what an apply would do")
+    if options.compatibility:
+        terminal.err("warning: --compatibility has no effect: names have the form of Compose v2")
     code: int = handler(context)
     terminal.stdout.flush()
     return code

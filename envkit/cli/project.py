@@ -127,6 +127,7 @@ def completion(context: Context) -> int:
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--short", action="store_true", help="only the number")
+    parser.add_argument("-f", "--format", choices=("pretty", "json"), default="pretty", help="pretty or json")
 
 
 def version(context: Context) -> int:
@@ -134,6 +135,8 @@ def version(context: Context) -> int:
 
     if context.json:
         context.print_json({"envkit": __version__})
+    elif context.options.format == "json":
+        context.print_json({"version": __version__})
     else:
         context.terminal.out(__version__ if context.options.short else f"envkit {__version__}")
     return 0

@@ -43,8 +43,9 @@ class _Reader(io.RawIOBase):
         return count
 
 
-def unpack(stream: Iterator[bytes], destination: str) -> None:
-    """Write the archive's top entry as destination, or into it where it is a directory. Raises EnvkitError."""
+def unpack(stream: Iterator[bytes], destination: str, *, owners: bool = False) -> None:
+    """Write the archive's top entry as destination, or into it where it is a directory. owners: as in the archive, as
+    far as the caller may; else the caller's. Raises EnvkitError."""
     into = destination if os.path.isdir(destination) else os.path.dirname(destination) or "."
     rename = None if os.path.isdir(destination) else os.path.basename(destination)
     if not os.path.isdir(into):
@@ -55,17 +56,18 @@ def unpack(stream: Iterator[bytes], destination: str) -> None:
                 if rename is not None:
                     _, slash, rest = member.name.partition("/")
                     member.name = rename + slash + rest
-                archive.extract(member, into, filter="data")
+                archive.extract(member, into, filter="tar" if owners else "data", numeric_owner=True)
     except (tarfile.TarError, OSError) as error:
         raise EnvkitError("the copy failed", str(error)) from error
 
 
-def pack(source: str, top: str) -> Iterator[bytes]:
-    """source as a tar stream whose top entry is called top. Raises NotFoundError."""
+def pack(source: str, top: str, *, owners: bool = False) -> Iterator[bytes]:
+    """source as a tar stream whose top entry is called top. owners: as they are; else root's, as Docker has it.
+    Raises NotFoundError."""
     if not os.path.lexists(source):
         raise NotFoundError("no such file", source)
     with tempfile.TemporaryFile() as spool:
-        _write(spool, source, top)
+        _write(spool, source, top, owners)
         spool.seek(0)
         while part := spool.read(_CHUNK):
             yield part
@@ -79,9 +81,27 @@ def place(backend: Backend, environment: str, address: Address, path: str, sourc
     return os.path.dirname(path) or "/", os.path.basename(path)
 
 
-def _write(spool: IO[bytes], source: str, top: str) -> None:
+def followed(backend: Backend, environment: str, address: Address, path: str) -> str:
+    """Where path in the container leads when it is a symbolic link. Raises EnvkitError for a circle of links."""
+    for _ in range(40):
+        stream = backend.copy_from(environment, address, path)
+        with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:
+            first = archive.next()
+        if first is None or not first.issym():
+            return path
+        path = os.path.normpath(os.path.join(os.path.dirname(os.path.normpath("/" + path)), first.linkname))
+    raise EnvkitError("the copy failed", f"{path}: too many levels of symbolic links")
+
+
+def _write(spool: IO[bytes], source: str, top: str, owners: bool) -> None:
+    def roots(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        if not owners:
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+        return member
+
     with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        archive.add(source, arcname=top)
+        archive.add(source, arcname=top, filter=roots)
 
 
 def _is_directory(backend: Backend, environment: str, address: Address, path: str) -> bool:

@@ -73,7 +73,8 @@ class ObservedState:
 @value
 class Instance:
     """One row of `ps`. ports: text like "127.0.0.1:8080->80/tcp"; started_at: RFC 3339 or ""; exit_code None: alive or
-    unknown; detail: "OOM-killed", "exit code unknown", ""."""
+    unknown; detail: "OOM-killed", "exit code unknown", "". replica 0: a one-off of `envkit run`. command: entrypoint
+    and arguments where the service has any of its own; networks: their keys; labels: the service's."""
 
     service: str
     replica: int
@@ -88,3 +89,8 @@ class Instance:
     started_at: str
     restarts: int = 0
     detail: str = ""
+    created_at: str = ""
+    finished_at: str = ""
+    command: str = ""
+    networks: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from envkit.address import Address
 from envkit.backend.base import Backend, Materials, Session
@@ -22,7 +22,7 @@ from envkit.reconcile import generations, journal
 from envkit.reconcile.executor import Executor
 from envkit.reconcile.interrupts import graceful
 from envkit.reconcile.outcome import Outcome
-from envkit.spec.environment import Environment
+from envkit.spec.environment import Dependency, Environment
 from envkit.values import replace
 
 __all__ = ["Outcome", "apply_plan"]
@@ -86,10 +86,13 @@ class _Run:
 
     def _stages(self) -> None:
         changes = self._again(self._observe())
-        if any(_depends_on_build(change) for change in changes):
-            self._executor.run([change for change in changes if change.address.kind == "image"])
-            if not self.outcome.interrupted:
+        images = [change for change in changes if change.address.kind == "image" and change.action is not Action.NOOP]
+        if images:
+            self._executor.run(images)
+            if not self.outcome.interrupted and any(_depends_on_build(change) for change in changes):
                 changes = self._again(self._observe())
+            if self.outcome.failed:
+                changes = self._useful(changes)
         if not self.outcome.interrupted:
             self._executor.run(in_manner(changes, self.manner))
         self._note_unchanged()
@@ -118,6 +121,25 @@ class _Run:
         )  # fmt: skip
         planned = {change.address: change for change in plan.effective}
         return [self._within(change, planned.get(change.address)) for change in fresh.changes]
+
+    def _useful(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """The changes without new networks and volumes that nobody will use, as the images of their services failed."""
+        services = [change for change in changes if change.address.kind == "service" and change.resource]
+        lost = set(self.outcome.failed)
+        while more := {change.address.replica(1) for change in services if _needs(change, lost)} - lost:
+            lost |= more
+        used = {item.address for change in services if change.address.replica(1) not in lost for item in _all(change)}
+        kept = []
+        for change in changes:
+            if change.action is Action.CREATE and change.address.kind in ("network", "volume") and (
+                change.address not in used
+            ):  # fmt: skip
+                text = "skipped: nothing that uses it can be made"
+                self.outcome.skipped[change.address] = text.removeprefix("skipped: ")
+                self._emit(Event(EventKind.SKIPPED, str(change.address), change.action.word, text))
+            else:
+                kept.append(change)
+        return kept
 
     def _within(self, change: Change, planned: Change | None) -> Change:
         """The change, or nothing at all where the plan did not foresee one, or no loss of data."""
@@ -157,6 +179,16 @@ class _Run:
             desired=desired_digest(self._environment), seconds=seconds, result=result,
         )  # fmt: skip
         journal.append_entry(self._home, name, entry)
+
+
+def _all(change: Change) -> Sequence[Dependency]:
+    return change.resource.depends_on if change.resource else ()
+
+
+def _needs(change: Change, lost: Collection[Address]) -> bool:
+    return change.action is not Action.NOOP and any(
+        item.required and item.address in lost for item in _all(change)
+    )
 
 
 def _depends_on_build(change: Change) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 
-_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+from envkit.lean import pattern
+
+_HASH = pattern(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 def commit_of(directory: str) -> str | None:

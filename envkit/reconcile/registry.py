@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 from envkit.errors import EnvkitError, UsageError
-from envkit.events import Emit, Event, EventKind
-from envkit.values import replace
+from envkit.events import Event, EventKind
+from envkit.values import replace, value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from envkit.events import Emit
     from envkit.spec.environment import Environment, Resource
 
 
-class Job(NamedTuple):
+@value
+class Job:
     """One image to move. address: for events; reference: what it is called; ignorable: a failure is only a warning."""
 
     address: str
@@ -26,7 +29,8 @@ class Job(NamedTuple):
     ignorable: bool = False
 
 
-class Moved(NamedTuple):
+@value
+class Moved:
     """digests: reference -> digest of what went well; errors: reference -> why not; ignored: those that may fail."""
 
     digests: dict[str, str]

@@ -29,13 +29,19 @@ def render_instances(rows: Sequence[Instance], style: Style) -> str:
     head = ["SERVICE", "STATE", "HEALTH", "RESTARTS", "IMAGE", "PORTS"]
     table = [
         [
-            row.service if row.replica == 1 else f"{row.service}[{row.replica}]", _state(row),
+            _name(row), _state(row),
             str(row.health) if row.health is not Health.NONE else "-", str(row.restarts), row.image,
             ", ".join(row.ports) or "-",
         ]
         for row in rows
     ]  # fmt: skip
     return render_table(head, table, style, _PAINT)
+
+
+def _name(row: Instance) -> str:
+    if not row.replica:
+        return row.name  # a one-off
+    return row.service if row.replica == 1 else f"{row.service}[{row.replica}]"
 
 
 def _state(row: Instance) -> str:

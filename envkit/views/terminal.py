@@ -13,7 +13,7 @@ from envkit.values import struct, value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TextIO
+    from typing import Any, TextIO
 
 _CODES = {
     "bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36",
@@ -63,6 +63,17 @@ def open_terminal(environ: Mapping[str, str], *, no_color: bool = False, plain: 
         sys.stdout, sys.stderr, Style(_wants_colour(sys.stdout, environ, no_color)),
         Style(_wants_colour(sys.stderr, environ, no_color)), interactive, _width(environ),
     )  # fmt: skip
+
+
+def adjusted(terminal: Terminal, options: Any, environ: Mapping[str, str]) -> Terminal:
+    """The terminal as `--ansi` and `--progress` (COMPOSE_ANSI, COMPOSE_PROGRESS) want it."""
+    ansi = options.ansi or environ.get("COMPOSE_ANSI")
+    progress = options.progress or environ.get("COMPOSE_PROGRESS")
+    if ansi in ("never", "always") and not options.no_color:
+        terminal.style = terminal.err_style = Style(ansi == "always")
+    if ansi == "never" or progress in ("plain", "json", "quiet"):
+        terminal.interactive = False
+    return terminal
 
 
 def _wants_colour(stream: TextIO, environ: Mapping[str, str], no_color: bool) -> bool:

@@ -69,6 +69,16 @@ class Embedded:
 
         return run(self.home, environment, request, materials=materials, emit=emit)
 
+    def attach(
+        self, environment: str, address: Address, *, stdin: bool = True, forward_signals: bool = True,
+        detach_keys: str = "",
+    ) -> int:  # fmt: skip
+        from envkit.backend.embedded.join import join
+
+        return join(
+            self.home, environment, address, stdin=stdin, forward_signals=forward_signals, detach_keys=detach_keys
+        )
+
     def control(
         self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",
         timeout: float | None = None,

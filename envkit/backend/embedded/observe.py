@@ -132,15 +132,20 @@ def instances(home: Home, environment: str) -> list[Instance]:
 def _row(record: Record) -> Instance:
     status = status_of(record)
     attempts = small_file(record, "supervisor.json")
-    started = ""
-    if status.started_at:
-        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.started_at))
+    spec = record.spec
     return Instance(
         service=record.service, replica=record.replica, id=record.id, name=record.name,
         state=_shown_state(status, attempts), health=health_of(record, status), exit_code=status.exit_code,
         pid=status.pid, image=record.image, ports=tuple(wiring.port_texts(record)) if status.is_alive else (),
-        started_at=started, restarts=int(attempts.get("restarts") or 0), detail=status.detail,
+        started_at=_moment(status.started_at), restarts=int(attempts.get("restarts") or 0), detail=status.detail,
+        created_at=record.created_at, finished_at=_moment(status.finished_at),
+        command=" ".join([*(spec.get("entrypoint") or ()), *(spec.get("command") or ())]),
+        networks=tuple(spec.get("networks") or ()), labels=spec.get("labels") or {},
     )  # fmt: skip
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else ""
 
 
 def images_in_use(home: Home, environments: Iterable[str]) -> set[str]:

@@ -33,6 +33,10 @@ def spec_of(service: Mapping[str, Any], request: RunRequest, directory: str) -> 
             spec[key] = value
     spec["environment"] = {**(service.get("environment") or {}), **request.environment}
     spec["labels"] = {**(service.get("labels") or {}), **request.labels}
+    for key, words in (("cap_add", request.cap_add), ("cap_drop", request.cap_drop)):
+        if words:
+            names = [word.upper().removeprefix("CAP_") for word in words]
+            spec[key] = list(dict.fromkeys([*(service.get(key) or ()), *names]))
     spec["networks"] = {
         key: {name: value for name, value in (attachment or {}).items() if name not in _left_out(request)}
         for key, attachment in (service.get("networks") or {}).items()

@@ -10,7 +10,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from envkit.backend.embedded import terminal
 from envkit.backend.embedded.record import Record
@@ -44,16 +44,17 @@ class Attachment:
             finally:
                 os.close(control)
 
-    def join(self, send: Callable[[int], None], *, pass_stdin: bool) -> bool:
+    def join(self, send: Callable[[int], None] | None, *, pass_stdin: bool, detach: bytes = DETACH) -> bool:
         """Copy until the container has ended (True) or the user has typed the detach keys at a terminal (False).
 
-        send: for the signals that we get; with a terminal, keys like Ctrl-C travel as keys.
+        send: for the signals that we get (None: they are ours); with a terminal, keys like Ctrl-C travel as keys.
         """
-        with terminal.signals_to(send, self.resize), terminal.raw(0 if self.record.tty and pass_stdin else -1):
+        forwarding = nullcontext() if send is None else terminal.signals_to(send, self.resize)
+        with forwarding, terminal.raw(0 if self.record.tty and pass_stdin else -1):
             self.resize()
-            return self._copy(pass_stdin=pass_stdin)
+            return self._copy(pass_stdin=pass_stdin, detach=detach)
 
-    def _copy(self, *, pass_stdin: bool) -> bool:
+    def _copy(self, *, pass_stdin: bool, detach: bytes) -> bool:
         """What is typed waits in `pending` as long as the container does not read it, and its output goes on."""
         poll = select.poll()
         connection = self._socket.fileno()
@@ -79,9 +80,9 @@ class Attachment:
                     open_input = False
                     self._end_of_input()
                 elif data:
-                    if self.record.tty and DETACH in last + data:
+                    if self.record.tty and detach in last + data:
                         return False
-                    pending, last = data, data[-1:]
+                    pending, last = data, (last + data)[1 - len(detach) :] if len(detach) > 1 else b""
             if pending:
                 pending = self._send(pending)
 

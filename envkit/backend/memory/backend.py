@@ -116,6 +116,12 @@ class Memory:
     def run(self, environment: Environment, request: RunRequest, *, materials: Materials, emit: Emit) -> int:
         raise UnsupportedError("The memory backend runs no programs", request.service)
 
+    def attach(
+        self, environment: str, address: Address, *, stdin: bool = True, forward_signals: bool = True,
+        detach_keys: str = "",
+    ) -> int:  # fmt: skip
+        raise UnsupportedError("The memory backend runs no programs", str(address))
+
     def control(
         self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",
         timeout: float | None = None,
