@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,12 +24,16 @@ from envkit.backend.embedded.network_state import (
     reach,
     save,
 )
-from envkit.errors import ConflictError, NotFoundError
-from envkit.host import files, links, namespace, resolv_conf
+from envkit.errors import ConflictError, NotFoundError, UnsupportedError
+from envkit.host import files, links, namespace, resolv_conf, sysctl
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.steps import step
 from envkit.values import field, value
+
+SYSCTLS = "com.docker.network.endpoint.sysctls"
+"""The one endpoint option of `networks.*.driver_opts` that is honoured."""
+_OWN_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z]+\.IFNAME\.[a-z0-9_]+")
 
 
 @value
@@ -138,15 +143,17 @@ def _member(
                 found[version] = addresses.allocate(subnet, identity, taken[network.id], wanted=asked)
                 taken[network.id][found[version]] = request.name
         mac = str(wanted.get("mac_address") or (request.mac_address if position == 0 else ""))
+        interface = str(wanted.get("interface_name") or "") or next(free)
         endpoints[key] = Endpoint(
             network=network.id,
             veth=f"ev{request.id}{position:x}",
-            interface=str(wanted.get("interface_name") or "") or next(free),
+            interface=interface,
             mac=mac.lower().replace("-", ":") or addresses.mac_for(found[4] or found[6], request.id + key),
             ipv4=found[4],
             ipv6=found[6],
             names=[request.service, *wanted.get("aliases", ())] if request.use_aliases else [],
             link_local=list(wanted.get("link_local_ips") or ()),
+            sysctls=_sysctls(wanted.get("driver_opts") or {}, interface),
         )
     routed = [key for key, network in networks.items() if not network.internal]
     return Member(
@@ -156,6 +163,21 @@ def _member(
         extra_hosts={name: list(items) for name, items in request.extra_hosts.items()}, links=list(request.links),
         dns=list(request.dns), ports=[dict(port) for port in request.ports],
     )  # fmt: skip
+
+
+def _sysctls(options: Mapping[str, str], interface: str) -> list[str]:
+    """PATH=VALUE of an interface's own settings; IFNAME stands for its name. Raises UnsupportedError for any other
+    setting: it would be the host's."""
+    made = []
+    for word in filter(None, str(options.get(SYSCTLS) or "").split(",")):
+        name, separator, setting = word.strip().partition("=")
+        if not separator or not _OWN_SYSCTL.fullmatch(name):
+            raise UnsupportedError(
+                "a setting is not an interface's own", f"{SYSCTLS}: {word!r}",
+                "write net.ipv4.conf.IFNAME.NAME=VALUE; others belong below the service's `sysctls:`",
+            )  # fmt: skip
+        made.append(f"{name.replace('.', '/').replace('IFNAME', interface)}={setting}")
+    return made
 
 
 def _connect(networks: Mapping[str, Network], members: Sequence[Member]) -> None:
@@ -212,6 +234,10 @@ def _inside(networks: Mapping[str, Network], member: Member) -> None:
         for gateway in filter(None, (network.gateway(4), network.gateway(6))):
             batch.add_route("", gateway=gateway)
     batch.send()
+    for item in member.endpoints.values():
+        for text in item.sysctls:
+            name, _, setting = text.partition("=")
+            sysctl.write_sysctl(name, setting)
 
 
 def _port_flags(networks: Mapping[str, Network], members: Sequence[Member]) -> None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from envkit.host.home import Home
     from envkit.spec.environment import Environment, Resource
 
-LOG_DRIVERS = frozenset({"json-file", "local", "none", ""})
+LOG_DRIVERS = frozenset({"json-file", "local", "none", "syslog", "journald", ""})
+RUNTIMES = frozenset({"crun", "runc", "io.containerd.runc.v2"})
+ENDPOINT_OPTION = "com.docker.network.endpoint.sysctls"  # attach.SYSCTLS, without its imports
+SOCKETS = frozenset({"docker.sock"})
 _PACKAGES = {"conmon": "conmon", "nft": "nftables"}
 
 
@@ -33,13 +36,13 @@ class _Rule:
 
 
 _RULES = (
-    _Rule("gpus", Severity.ERROR, "devices of graphics processors cannot be handed over by this backend"),
-    _Rule("storage_opt", Severity.ERROR, "an instance's own layer cannot be limited in size by this backend",
+    _Rule("gpus", Severity.WARNING, "graphics processors are not handed over; the service runs without",
+          "name their nodes below `devices:`"),
+    _Rule("storage_opt", Severity.WARNING, "an instance's own layer is not limited in size",
           "limit the file system that ENVKIT_HOME lies on"),
-    _Rule("cgroup_parent", Severity.WARNING, "instances stay below envkit's own control group"),
-    _Rule("runtime", Severity.WARNING, "instances run on crun, or on runc where crun is absent"),
-    _Rule("external_links", Severity.ERROR, "containers of other environments are reached by a shared network",
-          "join an `external` network instead"),
+    _Rule("placement", Severity.WARNING, "there is one machine, so everything is placed on it"),
+    _Rule("endpoint_mode", Severity.WARNING, "a name leads to all instances of its service, in turn"),
+    _Rule("rollback", Severity.WARNING, "an update that fails stops where it is", "`envkit rollback` goes back"),
 )  # fmt: skip
 
 
@@ -50,6 +53,9 @@ def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
     for resource in environment.services.values():
         found += _service(resource)
         found += _limits(resource, supported)
+        found += _external_links(home, environment, resource)
+        if not environment.hardened:  # there, `allow: [runtime-socket]` has been asked for
+            found += _sockets(resource)
     for address, resource in environment.resources.items():
         if address.kind == "network" and not resource.spec.get("external"):
             found += [
@@ -98,25 +104,121 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
             detail = f"service {name!r}: `{rule.key}`: {rule.why}"
             code = f"unsupported-{rule.key.replace('_', '-')}"
             yield _say(resource, rule.severity, code, rule.key, detail, rule.hint)
-    driver = str((spec.get("logging") or {}).get("driver") or "")
-    if driver not in LOG_DRIVERS:
+    if spec.get("runtime") and spec["runtime"] not in RUNTIMES:
         yield _say(
-            resource, Severity.WARNING, "unsupported-logging", "logging.driver",
-            f"service {name!r}: the logging driver {driver!r} is not available; its lines are kept in a local file",
-            "use json-file, local or none",
+            resource, Severity.WARNING, "unsupported-runtime", "runtime", f"service {name!r}: instances run on crun, "
+            f"or on runc where crun is absent, not on {spec['runtime']!r}", "take `runtime` away",
         )  # fmt: skip
-    if spec.get("network_mode") == "bridge":
+    for kind in ("devices", "generic_resources"):
+        if (spec.get("reservations") or {}).get(kind):
+            yield _say(
+                resource, Severity.WARNING, f"unsupported-{kind.replace('_', '-')}", f"reservations.{kind}",
+                f"service {name!r}: `deploy.resources.reservations.{kind}` is not honoured; the service runs without",
+                "name device nodes below `devices:`",
+            )  # fmt: skip
+    for key, item in (spec.get("networks") or {}).items():
+        for option in sorted((item or {}).get("driver_opts") or ()):
+            if option != ENDPOINT_OPTION:
+                yield _say(
+                    resource, Severity.WARNING, "unsupported-endpoint-option", f"networks.{key}.driver_opts.{option}",
+                    f"service {name!r}: the option {option!r} of its network {key!r} is not honoured", "take it away",
+                )  # fmt: skip
+    if str(spec.get("mode") or "").endswith("-job"):
         yield _say(
-            resource, Severity.ERROR, "unsupported-network-mode", "network_mode",
-            f"service {name!r}: there is no bridge that all environments share",
-            "leave `network_mode` out for the environment's default network, or name networks",
+            resource, Severity.WARNING, "unsupported-mode", "mode",
+            f"service {name!r}: a {spec['mode']} runs like any service; give it `restart: \"no\"`",
         )  # fmt: skip
+    yield from _logging(resource)
     if spec.get("userns_mode") not in (None, "", "host"):
         yield _say(
             resource, Severity.ERROR, "unsupported-userns-mode", "userns_mode",
             f"service {name!r}: user namespaces per service are not available", "leave it out",
         )  # fmt: skip
     yield from _security(resource)
+
+
+def _sockets(resource: Resource) -> Iterator[Diagnostic]:
+    for number, mount in enumerate(resource.spec.get("mounts") or ()):
+        source = str(mount.get("source") or "")
+        if mount["type"] == "bind" and source.rpartition("/")[2] in SOCKETS:
+            yield _say(
+                resource, Severity.ERROR, "docker-socket", f"mounts[{number}]",
+                f"service {resource.address.name!r} wants {source}: no Docker Engine knows of what runs here, so a "
+                "program that talks to one would see nothing of this environment",
+                "run it on Docker with `--backend docker`, leave the service out with a profile, or, if the socket of "
+                "a Docker Engine on this machine is meant, write the service in an envkit.yaml with "
+                "`allow: [runtime-socket]`",
+            )  # fmt: skip
+
+
+def _external_links(home: Home, environment: Environment, resource: Resource) -> Iterator[Diagnostic]:
+    links = resource.spec.get("external_links")
+    if not links:
+        return
+    from envkit.backend.embedded.record import find_named
+    from envkit.backend.embedded.resolve import container_name
+
+    own = {
+        container_name(environment.name, item.address.replica(number), item.spec)
+        for item in environment.services.values() for number in range(1, int(item.spec.get("replicas") or 1) + 1)
+    }  # fmt: skip
+    for number, link in enumerate(links):
+        target = str(link).partition(":")[0]
+        if target not in own and find_named(home, target) is None:
+            yield _say(
+                resource, Severity.WARNING, "unsupported-external-links", f"external_links[{number}]",
+                f"service {resource.address.name!r}: there is no container {target!r} here; its name leads nowhere",
+                "start it first, in a network that both are in",
+            )  # fmt: skip
+
+
+def _logging(resource: Resource) -> Iterator[Diagnostic]:
+    logging: Mapping[str, Any] = resource.spec.get("logging") or {}
+    driver, options = str(logging.get("driver") or ""), logging.get("options") or {}
+    name = resource.address.name
+    if driver not in LOG_DRIVERS:
+        yield _say(
+            resource, Severity.WARNING, "unsupported-logging", "logging.driver",
+            f"service {name!r}: the logging driver {driver!r} is not available; its lines are kept in a local file",
+            "use json-file, local, none, syslog or journald",
+        )  # fmt: skip
+    elif driver in ("syslog", "journald"):
+        yield from _forwarding(resource, driver, options)
+
+
+def _forwarding(resource: Resource, driver: str, options: Mapping[str, str]) -> Iterator[Diagnostic]:
+    import os
+
+    from envkit.backend.embedded import sinks
+    from envkit.errors import EnvkitError
+
+    name = resource.address.name
+    kind, local = "unix", sinks.JOURNAL
+    if driver == "syslog":
+        try:
+            kind, local, _ = sinks.parse_address(options.get("syslog-address") or sinks.LOCAL)
+            sinks.facility(options.get("syslog-facility") or "daemon")
+        except EnvkitError as error:
+            detail = f"service {name!r}: {error.summary[0].lower()}{error.summary[1:]}: {error.detail}"
+            yield _say(resource, Severity.ERROR, "unsupported-logging", "logging.options", detail, error.hint)
+            return
+        if options.get("syslog-format", "") not in sinks.FORMATS:
+            yield _say(
+                resource, Severity.ERROR, "unsupported-logging", "logging.options",
+                f"service {name!r}: {options['syslog-format']!r} is no format of syslog",
+                f"write one of {', '.join(sinks.FORMATS[1:])}",
+            )  # fmt: skip
+        for option in sorted(options.keys() - sinks.SYSLOG_OPTIONS):
+            yield _say(
+                resource, Severity.WARNING, "unsupported-logging", f"logging.options.{option}",
+                f"service {name!r}: the logging option {option!r} is not honoured", "take it away",
+            )  # fmt: skip
+    if kind.startswith("unix") and not os.path.exists(local):
+        yield _say(
+            resource, Severity.WARNING, "missing-log-socket", "logging.driver",
+            f"service {name!r}: {local} does not exist; lines wait in a local file until it does",
+            "start a syslog daemon or the journal, or use json-file or local",
+        )  # fmt: skip
 
 
 def _security(resource: Resource) -> Iterator[Diagnostic]:

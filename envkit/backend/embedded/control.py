@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 from envkit.address import Address
-from envkit.backend.embedded import events, hooks, instance, parallel, supervisor
+from envkit.backend.embedded import events, hooks, instance, parallel, supervision
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.record import Record
 from envkit.errors import ApplyError, EnvkitError, NotFoundError
@@ -71,7 +71,7 @@ def control(
         for record in rows:
             finished(record)
     if verb in ("start", "restart"):
-        supervisor.ensure_running(home, environment)
+        supervision.ensure_running(home, environment)
     for record in rows:
         if record.id in failures:
             raise _named(record, failures[record.id])

@@ -203,7 +203,7 @@ def _record(
     )  # fmt: skip
     record.directory = os.path.join(services.home.instances(parent.environment), f"{parent.service}.hook-{identity}")
     record.name, record.oneoff = f"{parent.name}-pre_start-{identity}", True
-    record.cgroup = services.cgroups.path_for(parent.environment, identity)
+    record.cgroup = resolve.cgroup(services.cgroups, parent.environment, identity, record.spec)
     record.healthcheck = None
     return record
 

@@ -69,13 +69,13 @@ def tmpfs(spec: Mapping[str, Any]) -> Mount:
     return mount(str(spec["target"]), "tmpfs", "tmpfs", *options)
 
 
-def bind(spec: Mapping[str, Any], source: str) -> Mount:
+def bind(spec: Mapping[str, Any], source: str, *, is_file: bool = False) -> Mount:
     """A bind, volume or image entry whose content lies at source.
 
     A read-only bind is read-only all the way down unless `recursive` says otherwise (Compose: enabled, disabled,
-    writable, readonly).
+    writable, readonly). A file has nothing below it, and crun 1.8 fails on a recursively read-only bind of one.
     """
-    recursive = spec.get("recursive") or "enabled"
+    recursive = "disabled" if is_file else spec.get("recursive") or "enabled"
     options = ["bind" if recursive == "disabled" else "rbind"]
     if spec.get("read_only"):
         options.append("ro" if recursive in ("disabled", "writable") else "rro")

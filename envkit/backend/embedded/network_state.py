@@ -61,7 +61,7 @@ class Network:
 @struct
 class Endpoint:
     """An instance's place in one network. network: a Network's id; veth: the end on the bridge; interface: the other
-    end; names: what it answers to there, besides its own name."""
+    end; names: what it answers to there, besides its own name; sysctls: KEY=VALUE of that interface."""
 
     network: str
     veth: str
@@ -71,6 +71,7 @@ class Endpoint:
     ipv6: str = ""
     names: list[str] = field(default_factory=list)
     link_local: list[str] = field(default_factory=list)
+    sysctls: list[str] = field(default_factory=list)
 
 
 @struct

@@ -275,4 +275,6 @@ class Workshop:
 
 
 def _mount(bind: Bind) -> mounts.Mount:
-    return mounts.tmpfs(bind.spec) if bind.spec["type"] == "tmpfs" else mounts.bind(bind.spec, bind.source)
+    if bind.spec["type"] == "tmpfs":
+        return mounts.tmpfs(bind.spec)
+    return mounts.bind(bind.spec, bind.source, is_file=bind.is_file)

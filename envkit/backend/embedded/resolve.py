@@ -8,6 +8,7 @@ from typing import Any
 from envkit.address import Address
 from envkit.backend.embedded.picture import Picture
 from envkit.backend.embedded.record import Record, directory_of
+from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
 from envkit.spec.environment import Resource
 
@@ -46,6 +47,13 @@ def hostname(spec: Mapping[str, Any], identity: str, host: str) -> str:
     if spec.get("hostname"):
         return str(spec["hostname"])
     return host if spec.get("network_mode") == "host" else identity
+
+
+def cgroup(cgroups: Cgroups, environment: str, identity: str, spec: Mapping[str, Any]) -> str:
+    """The control group of an instance: below `cgroup_parent` where that is written, else below envkit's own."""
+    path = cgroups.path_for(environment, identity)
+    parent = str(spec.get("cgroup_parent") or "").strip("/")
+    return f"/{parent}/{identity}" if path and parent else path
 
 
 def refresh(record: Record, resource: Resource, image: Mapping[str, Any]) -> None:

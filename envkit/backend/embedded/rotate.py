@@ -16,7 +16,8 @@ from envkit.backend.embedded.logfile import numbered
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_LOCAL_SIZE, _LOCAL_FILES = 20 << 20, 5  # Docker's `local` driver; its json-file has no bound of its own
+# Docker's `local` driver, and the copy it keeps for `logs` beside any remote one; its json-file has no bound.
+_LOCAL_SIZE, _LOCAL_FILES = 20 << 20, 5
 
 
 def limits_of(logging: Mapping[str, Any] | None) -> tuple[int, int] | None:
@@ -27,7 +28,7 @@ def limits_of(logging: Mapping[str, Any] | None) -> tuple[int, int] | None:
     if not logging:
         return None
     options = logging.get("options") or {}
-    local = logging.get("driver") == "local"
+    local = logging.get("driver") not in (None, "", "json-file")
     size = size_of(options["max-size"]) if options.get("max-size") else (_LOCAL_SIZE if local else 0)
     if size <= 0:
         return None

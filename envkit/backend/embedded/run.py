@@ -77,7 +77,7 @@ def _ready(session: EmbeddedSession, resource: Resource, request: RunRequest) ->
     record.directory = os.path.join(home.instances(environment.name), f"{request.service}.run-{identity}")
     record.name, record.replica, record.oneoff = name, 0, True
     record.created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    record.cgroup = session.services.cgroups.path_for(environment.name, identity)
+    record.cgroup = resolve.cgroup(session.services.cgroups, environment.name, identity, record.spec)
     record.healthcheck = None
     os.makedirs(record.directory, mode=0o700)
     if request.remove:

@@ -121,7 +121,7 @@ class Services:
             host=self.host,
         )  # fmt: skip
         job.record.created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        job.record.cgroup = self.cgroups.path_for(self.environment.name, job.record.id)
+        job.record.cgroup = resolve.cgroup(self.cgroups, self.environment.name, job.record.id, job.record.spec)
         instance.signal_number(job.record.stop_signal)
         self._check_name(job.record)
         self._check_early(job)

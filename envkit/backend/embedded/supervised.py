@@ -21,11 +21,13 @@ from envkit.host import proc
 from envkit.host.inotify import MODIFY, ONESHOT
 
 if TYPE_CHECKING:
+    from envkit.backend.embedded.forward import Forwarder
     from envkit.backend.embedded.supervisor import Supervisor
 
 _EXIT_PATIENCE = 2.0  # seconds that conmon has to write the exit code
 _REQUEST_LOST = 30.0  # seconds without the new log file that conmon was asked for
 _FASTEST_WRITER = 200e6  # bytes a second that a log may grow by before it is looked at
+_FORWARDED = ("syslog", "journald")
 
 
 class Supervised:
@@ -42,6 +44,7 @@ class Supervised:
         self._init: Init | None = None  # of the life that is being watched
         self._pidfd: int | None = None
         self._probe: Probe | None = None
+        self._forwarder: Forwarder | None = None
         self._reviving = False
         self._closed = False
         self._look_pause = 0.005
@@ -53,6 +56,8 @@ class Supervised:
         """Let go of it: it is not this supervisor's any more."""
         self._closed = True
         self._end_life()
+        if self._forwarder is not None:
+            self._forwarder.close()
         for timer in self._timers.values():
             timer.cancel()
 
@@ -67,6 +72,7 @@ class Supervised:
             return
         if self.record is None:
             return
+        self._forward(self.record)
         runtime = runtime_of(self.supervisor.home)
         init = runtime.init(self.record.id)
         if init is None or not proc.is_alive(init.pid, init.start):
@@ -259,6 +265,17 @@ class Supervised:
         self._plan_probe()
 
     # -- the log --
+
+    def _forward(self, record: records.Record) -> None:
+        """Have its lines sent on as `logging` says now."""
+        logging = record.spec.get("logging") or {}
+        if self._forwarder is not None and self._forwarder.logging != record.spec.get("logging"):
+            self._forwarder.close()
+            self._forwarder = None
+        if self._forwarder is None and logging.get("driver") in _FORWARDED:
+            from envkit.backend.embedded.forward import Forwarder
+
+            self._forwarder = Forwarder(record, self.supervisor.complain)
 
     def _watch_log(self) -> None:
         """Wait for the next line; what is written meanwhile costs nothing."""

@@ -27,8 +27,18 @@ if TYPE_CHECKING:
     from envkit.plan.model import Change
     from envkit.spec.environment import Environment
 
+BRIDGE = "~bridge"
+"""The key of the network that `network_mode: bridge` means: one per environment, made with its first instance, without
+names but those of `links:`. It is no resource, and goes with the environment."""
 NAME_FILES = ("hosts", "hostname", "resolv.conf")
 _LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+def networks_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """ServiceSpec.networks, or the one that `network_mode: bridge` stands for."""
+    if spec.get("network_mode") in ("bridge", "default"):
+        return {BRIDGE: {}}
+    return spec.get("networks") or {}
 
 
 class Wires:
@@ -65,6 +75,9 @@ class Wires:
         from envkit.backend.embedded import network
 
         for key in sorted(set(keys) - self._external):
+            if key == BRIDGE:
+                spec = {"name": f"{self.environment.name}_bridge"}
+                network.create(self.home, self.environment.name, BRIDGE, spec, BRIDGE)
             resource = self.environment.get("network", key)
             if resource is not None and resource.spec.get("external"):
                 network.create(self.home, self.environment.name, key, resource.spec, resource.fingerprint)
@@ -106,12 +119,12 @@ class Wires:
 
         Writes `hosts` and `resolv.conf` into the record directories. Raises ConflictError, NotFoundError, HostError.
         """
-        wired = [record for record in rows if record.spec.get("networks")]
+        wired = [record for record in rows if networks_of(record.spec)]
         if not wired:
             return
         from envkit.backend.embedded import attach
 
-        self._use_external({key for record in wired for key in record.spec["networks"]})
+        self._use_external({key for record in wired for key in networks_of(record.spec)})
         members = attach.attach_many(self.home, self.environment.name, [self._request(record) for record in wired])
         for record in wired:
             member = members[record.id]
@@ -128,13 +141,18 @@ class Wires:
         from envkit.backend.embedded.attach import Request
 
         spec = record.spec
+        networks = networks_of(spec)
+        links = list(spec.get("links") or ())
+        if BRIDGE in networks:  # nobody is known there by the service's name
+            links = [_with_alias(link) for link in links]
+        links += [_with_alias(link) for link in spec.get("external_links") or ()]
         return Request(
             id=record.id, service=record.service, replica=record.replica, name=record.name, directory=record.directory,
-            networks=spec["networks"], hostname=record.hostname, domain=str(spec.get("domainname") or ""),
+            networks=networks, hostname=record.hostname, domain=str(spec.get("domainname") or ""),
             mac_address=str(spec.get("mac_address") or ""), ports=record.ports,
-            extra_hosts=spec.get("extra_hosts") or {}, links=spec.get("links") or (), dns=spec.get("dns") or (),
+            extra_hosts=spec.get("extra_hosts") or {}, links=links, dns=spec.get("dns") or (),
             dns_search=spec.get("dns_search") or (), dns_opt=spec.get("dns_opt") or (),
-            use_aliases=not record.oneoff or bool(spec.get("use_aliases")),
+            use_aliases=BRIDGE not in networks and (not record.oneoff or bool(spec.get("use_aliases"))),
         )  # fmt: skip
 
     def publish(self, rows: Sequence[Record]) -> None:
@@ -163,7 +181,7 @@ class Wires:
             directory = peer.directory
         else:
             texts = {"hostname": record.hostname + "\n"}
-            if not record.spec.get("networks"):
+            if not networks_of(record.spec):
                 texts |= {"hosts": self._hosts(record), "resolv.conf": self._resolver(record)}
             for name, text in texts.items():
                 spill(record.path(name), text.encode(), 0o644)
@@ -193,6 +211,10 @@ class Wires:
         ).text()  # fmt: skip
 
 
+def _with_alias(link: str) -> str:
+    return link if ":" in link else f"{link}:{link}"
+
+
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -205,7 +227,7 @@ def detach(home: Home, rows: Sequence[Record]) -> None:
     """Take the instances' links, addresses, names and published ports away; absent ones are fine."""
     by_environment: dict[str, list[str]] = {}
     for record in rows:
-        if record.spec.get("networks"):
+        if networks_of(record.spec):
             by_environment.setdefault(record.environment, []).append(record.id)
     for environment, identities in by_environment.items():
         from envkit.backend.embedded import attach
@@ -216,7 +238,7 @@ def detach(home: Home, rows: Sequence[Record]) -> None:
 def has_networks(home: Home, environment: str) -> bool:
     """Whether the environment has a network of its own, or an instance in any."""
     state = network_state.load(home, environment)
-    return bool(state.networks or state.members)
+    return bool(state.networks.keys() - {BRIDGE} or state.members)
 
 
 def forget_networks(home: Home, environment: str) -> None:
@@ -253,6 +275,8 @@ class Observer:
             return {}
         found = {}
         for key, seen in self._observation.networks().items():
+            if key == BRIDGE:
+                continue
             address = Address("network", key)
             found[address] = ObservedResource(
                 address, seen.spec, seen.fingerprint, seen.expected, seen.actual, missing=seen.missing

@@ -19,16 +19,29 @@ def diagnose(tmp_path, kind, spec, origins=None):
     return check.check(Home(str(tmp_path)), environment)
 
 
+def _syslog(address, **options):
+    return {"logging": {"driver": "syslog", "options": {"syslog-address": address, **options}}}
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "code", "is_error"),
     [
-        ("service", {"gpus": [{}]}, "unsupported-gpus", True),
-        ("service", {"storage_opt": {"size": "1G"}}, "unsupported-storage-opt", True),
+        ("service", {"gpus": [{}]}, "unsupported-gpus", False),
+        ("service", {"storage_opt": {"size": "1G"}}, "unsupported-storage-opt", False),
+        ("service", {"external_links": ["other:o"]}, "unsupported-external-links", False),
+        ("service", {"reservations": {"devices": [{}]}}, "unsupported-devices", False),
+        ("service", {"networks": {"n": {"driver_opts": {"x": "y"}}}}, "unsupported-endpoint-option", False),
+        ("service", {"mode": "global-job"}, "unsupported-mode", False),
+        ("service", {"placement": {"constraints": ["a"]}}, "unsupported-placement", False),
         ("service", {"runtime": "kata"}, "unsupported-runtime", False),
-        ("service", {"cgroup_parent": "/x"}, "unsupported-cgroup-parent", False),
-        ("service", {"logging": {"driver": "syslog"}}, "unsupported-logging", False),
+        ("service", {"logging": {"driver": "gelf"}}, "unsupported-logging", False),
+        ("service", {"logging": {"driver": "journald"}}, "missing-log-socket", False),
+        ("service", _syslog("unix:///no/such/socket"), "missing-log-socket", False),
+        ("service", _syslog("http://there"), "unsupported-logging", True),
+        ("service", _syslog("udp://there:1", **{"syslog-facility": "bad"}), "unsupported-logging", True),
+        ("service", _syslog("udp://there:1", **{"syslog-format": "bad"}), "unsupported-logging", True),
+        ("service", _syslog("udp://there:1", odd="x"), "unsupported-logging", False),
         ("service", {"userns_mode": "keep-id"}, "unsupported-userns-mode", True),
-        ("service", {"network_mode": "bridge"}, "unsupported-network-mode", True),
         ("service", {"security_opt": ["credentialspec=x"]}, "unsupported-security-opt", True),
         ("volume", {"name": "v", "driver": "rexray"}, "unsupported-volume-driver", True),
         ("network", {"name": "n", "driver": "macvlan"}, "unsupported-network", True),
@@ -45,11 +58,23 @@ def test_what_is_not_there_is_said(tmp_path, kind, spec, code, is_error):
     "spec",
     [
         {}, {"logging": {"driver": "none"}}, {"security_opt": ["apparmor=unconfined", "label=disable"]},
-        {"userns_mode": "host"}, {"network_mode": "host"}, {"limits": {"memory_swap": -1}},
+        {"userns_mode": "host"}, {"network_mode": "host"}, {"limits": {"memory_swap": -1}}, {"runtime": "runc"},
+        {"network_mode": "bridge"}, {"cgroup_parent": "/x"}, {"post_start": [{"command": ["x"]}]},
+        _syslog("tcp://[::1]:601"), _syslog("udp://there"),
     ],
 )  # fmt: skip
 def test_what_is_there_is_not_said(tmp_path, spec):
     assert [item for item in diagnose(tmp_path, "service", spec) if item.code != "missing-tool"] == []
+
+
+def test_the_docker_socket_is_refused_with_a_way_out(tmp_path):
+    mounts = [{"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"}]
+    address = Address("service", "it")
+    for hardened, codes in ((False, ["docker-socket"]), (True, [])):  # an envkit.yaml has asked for `allow:` already
+        resource = Resource(address, {"mounts": mounts}, "f", origins={"mounts[0]": "compose.yaml:3:9"})
+        found = check.check(Home(str(tmp_path)), Environment("e", "/", (), hardened, {address: resource}))
+        assert [item.code for item in found if item.code != "missing-tool"] == codes
+        assert all("--backend docker" in item.hint for item in found if item.code == "docker-socket")
 
 
 def test_a_limit_that_cannot_be_kept_has_its_place(tmp_path, monkeypatch):
