@@ -72,8 +72,8 @@ def write(path: str, environment: Environment, environ: Mapping[str, str], input
     }  # fmt: skip
     origins = {"stamp": stamp, "origins": [dict(item.origins) for item in environment.resources.values()]}
     make_directory(os.path.dirname(path))
-    write_atomic(path + ".origins", json.dumps(origins, separators=(",", ":")).encode(), 0o600)
-    write_atomic(path, json.dumps(entry, separators=(",", ":")).encode(), 0o600)
+    write_atomic(path + ".origins", json.dumps(origins, separators=(",", ":")).encode(), 0o600, durable=False)
+    write_atomic(path, json.dumps(entry, separators=(",", ":")).encode(), 0o600, durable=False)
 
 
 def variables_digest(words: str, environ: Mapping[str, str], salt: bytes | None) -> str:

@@ -7,10 +7,10 @@ it reads. Only texts that were refused come here.
 
 from __future__ import annotations
 
-import re
+from envkit.lean import pattern
 
 REFUSAL = "found unexpected ':'"
-_INSIDE = re.compile(r"(?<=[^\"'\]}]):(?=[^\s\[\]{},])")
+_INSIDE = pattern(r"(?<=[^\"'\]}]):(?=[^\s\[\]{},])")
 
 
 def hide(data: bytes | str) -> tuple[str, str] | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from envkit.address import Address
 from envkit.config.draft import Draft
+from envkit.lean import pattern
 from envkit.spec.environment import Dependency
 
 _ATTACHMENT = ("ipv4_address", "ipv6_address", "mac_address", "interface_name", "priority", "gw_priority")
-_MODES = re.compile(r"none|host|bridge|default|(service|container):.+")
+_MODES = pattern(r"none|host|bridge|default|(service|container):.+")
 
 
 def put_network(draft: Draft, service: Mapping[str, Any]) -> None:

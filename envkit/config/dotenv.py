@@ -15,11 +15,12 @@ from envkit.config.sources import Sources
 from envkit.config.template import Lookup, MissingVariable, TemplateError, substitute
 from envkit.config.tree import Origin
 from envkit.diagnostics import Diagnostics, Position
+from envkit.lean import pattern
 
-_ESCAPE = re.compile(r'\\(?:[abcfnrtv$"\\]|0\d{0,3})')
+_ESCAPE = pattern(r'\\(?:[abcfnrtv$"\\]|0\d{0,3})')
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
 _SPACE = "\t\v\f\r \x85\xa0"
-_EXPORT = re.compile(r"export\s+")
+_EXPORT = pattern(r"export\s+")
 
 
 class DotenvError(ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,13 @@ from envkit.config.template import variables
 from envkit.config.tree import Map, Origin, origin_of
 from envkit.diagnostics import Diagnostic, Severity
 from envkit.errors import InputError
+from envkit.lean import pattern
 
 if TYPE_CHECKING:
     from envkit.config.model import Model
 
 _NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles")
-_BARE = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@:%+=,~^ $()-]*(?<![: ])")
+_BARE = pattern(r"[A-Za-z0-9_./][A-Za-z0-9_./@:%+=,~^ $()-]*(?<![: ])")
 _YAML_11_BOOLEANS = frozenset(("y", "n", "yes", "no", "on", "off"))
 
 

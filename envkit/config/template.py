@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from envkit.lean import pattern
+
 Lookup = Callable[[str], "str | None"]
 
 # The operand runs to the last brace of the line; the braces are then balanced.
-_TOKEN = re.compile(
+_TOKEN = pattern(
     r"\$(?:(?P<escaped>\$)|(?P<named>[_a-z][_a-z0-9]*)"
     r"|\{(?:(?P<name>[_a-z][_a-z0-9]*)(?:(?P<operator>:?[-+?])(?P<operand>.*))?\}|(?P<invalid>)))",
     re.IGNORECASE | re.ASCII,

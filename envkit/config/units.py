@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"(\+?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?([a-z]{0,3})", re.IGNORECASE | re.ASCII)
+from envkit.lean import pattern
+
+_SIZE = pattern(r"(\+?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?) ?([a-z]{0,3})", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)", re.ASCII)
+_DURATION = pattern(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)", re.ASCII)
 _SECOND = 10**9
 _NANOSECONDS = {
     "ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": _SECOND, "m": 60 * _SECOND,

@@ -16,6 +16,7 @@ from typing import Any
 
 from envkit.config.suggest import did_you_mean
 from envkit.diagnostics import Diagnostic, Position, Severity
+from envkit.lean import pattern as later
 from envkit.resources import schema_text
 
 Schema = Mapping[str, Any]
@@ -28,8 +29,8 @@ _WORDS = {
     "object": "a mapping", "array": "a list", "null": "nothing",
 }  # fmt: skip
 _NUMBER = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
-DURATION = re.compile(rf"[-+]?(0|({_NUMBER}(ns|us|µs|μs|ms|s|m|h|d|w))+)")
-BYTES = re.compile(rf"[-+]?{_NUMBER}(e[-+]?[0-9]+)? ?(b|[kmgtp](i?b)?)?", re.IGNORECASE)
+DURATION = later(rf"[-+]?(0|({_NUMBER}(ns|us|µs|μs|ms|s|m|h|d|w))+)")
+BYTES = later(rf"[-+]?{_NUMBER}(e[-+]?[0-9]+)? ?(b|[kmgtp](i?b)?)?", re.IGNORECASE)
 _FORMATS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "duration": (DURATION.fullmatch, "a duration", 'write a number and a unit, like "500ms", "30s" or "1h30m"'),
     "bytes": (BYTES.fullmatch, "a size", 'write a number and a unit, like "64m" or "1.5g"'),

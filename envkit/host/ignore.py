@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from envkit.errors import HostError
+from envkit.lean import pattern as later
 
 FILES = (".envkitignore", ".dockerignore")
-_WILD = re.compile(r"[*?\[\\]")
+_WILD = later(r"[*?\[\\]")
 
 
 class _Pattern(NamedTuple):

@@ -6,21 +6,21 @@ docker.io means library/, no tag and no digest means `latest`. The text form is 
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from envkit.digest import is_digest
 from envkit.errors import EnvkitError
+from envkit.lean import pattern
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
 _MAXIMUM = 255  # of domain and path together (distribution: NameTotalLengthMax)
 
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_COMPONENT = pattern(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_DOMAIN = pattern(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IDENTIFIER = pattern(r"[a-f0-9]{64}")
 
 
 class InvalidReferenceError(EnvkitError):

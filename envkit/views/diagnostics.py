@@ -10,12 +10,12 @@ error: unknown key
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from envkit.diagnostics import Diagnostic, Position
 from envkit.errors import ApplyError, EnvkitError, HostError, InputError
+from envkit.lean import pattern
 from envkit.views.terminal import Style
 
 _WAYS = {
@@ -29,7 +29,7 @@ _WAYS = {
 _ANY_WAY = "`envkit schema` prints what may be written there"
 """Ways out by code, for diagnostics that bring none of their own."""
 
-_WORD = re.compile(r"[\w./${}@-]+(?::[\w./${}@-]+)*")
+_WORD = pattern(r"[\w./${}@-]+(?::[\w./${}@-]+)*")
 _LONGEST_LINE = 200
 
 
@@ -95,7 +95,11 @@ def error_json(error: EnvkitError) -> dict[str, Any]:
 
 
 def _way_out(item: Diagnostic) -> str:
-    return item.hint or (_WAYS.get(item.code, _ANY_WAY) if item.is_error else "")
+    if item.hint or not item.is_error:
+        return item.hint
+    if item.code.startswith("unsupported"):
+        return "take it away, or run the environment on another backend (--backend)"
+    return _WAYS.get(item.code, _ANY_WAY)
 
 
 def _errors_last(items: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -83,9 +83,9 @@ def is_empty(home: Home, environment: str) -> bool:
 
 def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
     """Remove every trace of an empty environment but its volumes and its journal."""
-    from envkit.backend.embedded import supervisor, wiring
+    from envkit.backend.embedded import supervision, wiring
 
-    supervisor.end(home, environment)
+    supervision.end(home, environment)
     wiring.forget_networks(home, environment)
     step("environment.remove")
     teardown.unmount_below([run_directory(home, environment)], mounted)
@@ -136,3 +136,51 @@ def release_engine(home: Home, engine: Engine) -> None:
             engine.release()
     except ConflictError:
         return
+
+
+def forget(home: Home, environment: str) -> None:
+    """Remove every trace of an environment that is empty; nothing happens where it is not, or somebody works there."""
+    from envkit.backend.embedded.session import engine_of
+    from envkit.host.lock import Lock
+    from envkit.host.mountinfo import mount_table
+
+    if not os.path.isdir(home.environment(environment)):
+        return
+    lock = Lock(os.path.join(home.environment(environment), "lock"), {"environment": environment})
+    with suppress(ConflictError):
+        lock.acquire(0)
+        try:
+            if is_empty(home, environment):
+                engine = engine_of(home)
+                engine.enter()
+                remove_environment(home, environment, {row.target for row in mount_table()})
+                release_engine(home, engine)
+        finally:
+            lock.release()
+
+
+def sweep(home: Home) -> list[str]:
+    """Finish the removals that were cut off, and remove what no environment knows of; what it was, for people."""
+    from envkit.backend.embedded import network
+    from envkit.backend.embedded.session import engine_of
+
+    if not os.path.isdir(home.run):
+        return []
+    engine = engine_of(home)
+    engine.enter()
+    found = []
+    for name in _listed(home.environments):
+        if is_half_removed(home, name):
+            forget(home, name)
+            found.append(f"environment {name}")
+            engine.enter()
+    found += network.sweep(home)
+    release_engine(home, engine)
+    return found
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []

@@ -200,9 +200,9 @@ class EmbeddedSession:
             discard_all(self.home, self.environment.name, self.mounted, networks=networks)
 
     def _supervise(self) -> None:
-        from envkit.backend.embedded import supervisor
+        from envkit.backend.embedded import supervision
 
-        supervisor.ensure_running(self.home, self.environment.name)
+        supervision.ensure_running(self.home, self.environment.name)
 
     def close(self) -> None:
         """Start the supervisor, drop what nothing needs, and leave no trace of an environment that is no more."""
@@ -216,6 +216,7 @@ class EmbeddedSession:
             salvage.remove_environment(self.home, name, self.mounted)
             salvage.release_engine(self.home, self.engine)
             return
+        images.remember(self.home)
         services.drop_unused_roots(self.home, name, rows, self.mounted)
         if rows:
             self._supervise()
@@ -224,6 +225,8 @@ class EmbeddedSession:
             facts |= {"generation": int(facts.get("generation", 0)) + 1, "directory": self.environment.directory,
                       "files": list(self.environment.files), "hardened": self.environment.hardened}  # fmt: skip
             resources.save_environment_facts(self.home, name, facts)
+        if not rows:
+            salvage.release_engine(self.home, self.engine)
 
 
 def _within(directory: str, resource: Resource) -> Callable[[str], str]:

@@ -19,15 +19,14 @@ from envkit import __version__
 from envkit.backend.embedded import events
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.loop import Loop
-from envkit.backend.embedded.maintain import is_running, lock_path
 from envkit.backend.embedded.probe import end_strays
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.supervised import Supervised
+from envkit.backend.embedded.supervision import command, lock_path
 from envkit.errors import ConflictError
-from envkit.host import proc
 from envkit.host.home import Home
 from envkit.host.inotify import CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ONLYDIR, Inotify, Notice
-from envkit.host.lock import Lock, is_locked
+from envkit.host.lock import Lock
 
 if TYPE_CHECKING:
     from envkit.backend.embedded.resolver import Resolver
@@ -35,65 +34,6 @@ if TYPE_CHECKING:
 _EARLY_PROBES = 4  # at a time, of those that only look whether a service is up already
 _LINGER = 1.0  # seconds without an instance before it ends
 _NAMES = frozenset({"record.json", "pid"})  # of a record directory: what tells of a new state
-_END = 5.0  # seconds that it has to end when told
-_spawned: dict[int, str] = {}  # by this process: pid -> lock file
-
-
-def ensure_running(home: Home, environment: str) -> None:
-    """Start the supervisor unless it runs. To be called in the engine namespace, after a record has been written.
-
-    It gets a session of its own and /dev/null; what it has to say goes to environments/ENV/supervisor.log.
-    """
-    _reap()
-    directory = home.environment(environment)
-    if not os.path.isdir(directory):
-        return
-    if is_running(home, environment):
-        holder = Lock(lock_path(home, environment)).holder() or {}
-        if holder.get("who", {}).get("version") in (None, __version__):  # None: it has just begun
-            return
-        proc.kill_and_wait([int(holder["pid"])], _END, signal.SIGTERM)  # of an earlier envkit
-    os.makedirs(os.path.dirname(lock_path(home, environment)), mode=0o700, exist_ok=True)
-    log = os.path.join(directory, "supervisor.log")
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]
-    argv = command("run", home.root, environment)
-    variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
-    pid = os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsid=True)
-    _spawned[pid] = lock_path(home, environment)
-
-
-def end(home: Home, environment: str) -> None:
-    """End the environment's supervisor and wait for it, one that has only just been started included."""
-    path = lock_path(home, environment)
-    doomed = {pid for pid, own in _spawned.items() if own == path}
-    if is_locked(path) and (pid := int((Lock(path).holder() or {}).get("pid", 0))):
-        doomed.add(pid)
-    proc.kill_and_wait(doomed, _END, signal.SIGTERM)
-    _reap()
-    if os.path.exists(path):
-        os.unlink(path)
-
-
-def _reap() -> None:
-    """Earlier supervisors of this (long) process that have ended."""
-    for pid in list(_spawned):
-        try:
-            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
-        except ChildProcessError:  # another's child: we were forked since, or it has been reaped
-            ended = True
-        if ended:
-            del _spawned[pid]
-
-
-def command(*words: str) -> list[str]:
-    """The argv that runs main() with these words: isolated (-I) and without site packages (-S), which it needs not."""
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    code = f"import sys; sys.path.insert(0, {package!r}); from envkit.backend.embedded.supervisor import main; main()"
-    return [sys.executable, "-I", "-S", "-c", code, *words]
 
 
 class Supervisor:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from envkit.backend.embedded import instance, record, supervisor
+from envkit.backend.embedded import instance, record, supervision
 from envkit.backend.embedded.record import Record
 from envkit.host import proc
 from envkit.host.cgroups import Cgroups
@@ -89,13 +89,13 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 10.0) -> 
 
 
 def supervisor_pid(home: Home) -> int:
-    return int(json.loads(Path(supervisor.lock_path(home, "shop")).read_text())["pid"])
+    return int(json.loads(Path(supervision.lock_path(home, "shop")).read_text())["pid"])
 
 
 def supervise(home: Home) -> int:
-    supervisor.ensure_running(home, "shop")
-    wait_for(lambda: supervisor.is_running(home, "shop"), "the supervisor")
-    return int(wait_for(lambda: Path(supervisor.lock_path(home, "shop")).read_text() and supervisor_pid(home), "pid"))
+    supervision.ensure_running(home, "shop")
+    wait_for(lambda: supervision.is_running(home, "shop"), "the supervisor")
+    return int(wait_for(lambda: Path(supervision.lock_path(home, "shop")).read_text() and supervisor_pid(home), "pid"))
 
 
 def log_text(made: Record) -> str:
@@ -111,7 +111,7 @@ def clean_up(home: Home) -> None:
         row.desired = "stopped"
         row.save()
     with suppress(ValueError, FileNotFoundError, KeyError):
-        if supervisor.is_running(home, "shop"):
+        if supervision.is_running(home, "shop"):
             proc.kill_and_wait([supervisor_pid(home)], 5)
     instance.kill_all(rows)
     for row in rows:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from envkit.backend.base import RunRequest
-from envkit.backend.embedded import instance, oneoff, supervisor, terminal, volumes
+from envkit.backend.embedded import instance, oneoff, supervision, terminal, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.discard import discard_all
 from envkit.errors import EnvkitError, NotFoundError, UsageError
@@ -40,8 +40,8 @@ def staged(path: Path, **service: Any) -> Iterator[tuple[Stage, Environment]]:
         yield stage, environment
     finally:
         discard_all(stage.home, stage.name)
-        if supervisor.is_running(stage.home, stage.name):
-            pid = int((Lock(supervisor.lock_path(stage.home, stage.name)).holder() or {}).get("pid", 0))
+        if supervision.is_running(stage.home, stage.name):
+            pid = int((Lock(supervision.lock_path(stage.home, stage.name)).holder() or {}).get("pid", 0))
             proc.kill_and_wait([pid], 5)
         stage.down(environment, volumes=True)
         stage.backend.maintain(stage.name)  # what was cut off above is finished
@@ -123,7 +123,7 @@ def test_a_detached_one_that_is_to_be_removed_is_removed_by_the_supervisor(tmp_p
         assert volumes.load_all(stage.home, stage.name)
         wait_for(lambda: not records.load_all(stage.home, stage.name), "its removal")
         wait_for(lambda: not volumes.load_all(stage.home, stage.name), "the removal of its volume")
-        wait_for(lambda: not supervisor.is_running(stage.home, stage.name), "the end of the supervisor")
+        wait_for(lambda: not supervision.is_running(stage.home, stage.name), "the end of the supervisor")
 
 
 @root
@@ -183,7 +183,7 @@ def test_it_goes_with_the_environment(tmp_path: Path) -> None:
         assert not stage.down(environment).errors
         assert not proc.is_alive(pid)
         assert records.load_all(stage.home, stage.name) == []
-        assert not supervisor.is_running(stage.home, stage.name)
+        assert not supervision.is_running(stage.home, stage.name)
 
 
 @root

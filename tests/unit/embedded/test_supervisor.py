@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from envkit.backend.base import LogQuery
-from envkit.backend.embedded import events, health, instance, restart, supervisor
+from envkit.backend.embedded import events, health, instance, restart, supervision
 from envkit.backend.embedded.logs import logs
 from envkit.host import proc
 from envkit.host.home import Home
@@ -55,7 +55,7 @@ def test_health_from_starting_to_healthy_to_unhealthy(tmp_path: Path) -> None:
         assert value["log"][-1]["exit_code"] == 1
         assert value["log"][-1]["output"] == "looked\n"
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not supervisor.is_running(home, "shop"), "the supervisor's end")
+        wait_for(lambda: not supervision.is_running(home, "shop"), "the supervisor's end")
         Path(made.root, "tmp/up").touch()
         supervise(home)
         wait_for(lambda: status() == "healthy", "health again, under another supervisor")
@@ -88,7 +88,7 @@ def test_the_probes_of_a_killed_supervisor_are_ended_by_the_next(tmp_path: Path)
         pid = supervise(home)
         first = wait_for(lambda: processes_with("778"), "the probe")
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not supervisor.is_running(home, "shop"), "the supervisor's end")
+        wait_for(lambda: not supervision.is_running(home, "shop"), "the supervisor's end")
         supervise(home)
         wait_for(lambda: not set(first) & set(processes_with("778")), "the end of the stray probe")
 
@@ -96,8 +96,8 @@ def test_the_probes_of_a_killed_supervisor_are_ended_by_the_next(tmp_path: Path)
 
 
 def supervisor_stops(home: Home) -> None:
-    os.kill(int(json.loads(Path(supervisor.lock_path(home, "shop")).read_text())["pid"]), signal.SIGTERM)
-    wait_for(lambda: not supervisor.is_running(home, "shop"), "the supervisor's end")
+    os.kill(int(json.loads(Path(supervision.lock_path(home, "shop")).read_text())["pid"]), signal.SIGTERM)
+    wait_for(lambda: not supervision.is_running(home, "shop"), "the supervisor's end")
 
 
 def processes_with(word: str) -> list[str]:
@@ -118,10 +118,10 @@ def test_the_supervisor_of_an_earlier_version_is_replaced(tmp_path: Path) -> Non
         make(home, "web", FOREVER)
         pid = supervise(home)
         assert supervise(home) == pid
-        supervisor.__version__ = "2.0"  # type: ignore[attr-defined]
-        supervisor.ensure_running(home, "shop")
+        supervision.__version__ = "2.0"  # type: ignore[attr-defined]
+        supervision.ensure_running(home, "shop")
         wait_for(lambda: not proc.is_alive(pid), "the end of the old one")
-        wait_for(lambda: supervisor.is_running(home, "shop"), "the new one")
+        wait_for(lambda: supervision.is_running(home, "shop"), "the new one")
 
     in_engine(tmp_path, body)
 
@@ -242,7 +242,7 @@ def test_it_is_small_and_sleeps_and_goes_with_the_last_instance(tmp_path: Path) 
     def body(home: Home) -> None:
         made = make(home, "web", FOREVER, healthcheck={"test": ["CMD", "true"], "interval": 60.0})
         pid = supervise(home)
-        supervisor.ensure_running(home, "shop")
+        supervision.ensure_running(home, "shop")
         wait_for(lambda: (health.read(made.directory) or {}).get("status") == "healthy", "healthy")
         before = cpu_ticks(pid)
         time.sleep(1.5)
@@ -254,7 +254,7 @@ def test_it_is_small_and_sleeps_and_goes_with_the_last_instance(tmp_path: Path) 
         import shutil
 
         shutil.rmtree(made.directory)
-        wait_for(lambda: not supervisor.is_running(home, "shop"), "the supervisor's own end")
+        wait_for(lambda: not supervision.is_running(home, "shop"), "the supervisor's own end")
         assert Path(home.environment("shop"), "supervisor.log").read_text() == ""
 
     in_engine(tmp_path, body)
