@@ -189,6 +189,17 @@ class Backend(Protocol):
 
     def maintain(self, environment: str) -> None:
         """Start helper processes that died (the supervisor) and drop what nothing needs; harmless to repeat."""
+        ...
+
+    def forget(self, environment: str) -> None:
+        """Remove what is remembered of an environment of which no instance and no network is left (which images were
+        made for it); harmless where something is there. Volumes stay."""
+        ...
+
+    def sweep(self) -> list[str]:
+        """Remove what commands that were killed left on the machine, of any environment that is no more; what was
+        removed, for people. Harmless at any time."""
+        ...
 
     def instances(self, environment: str) -> list[Instance]: ...
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from envkit.address import Address
     from envkit.cli.context import Context
     from envkit.observed.state import ObservedState
+    from envkit.plan.model import Plan
     from envkit.spec.environment import Environment
 
 
@@ -58,7 +59,7 @@ def take_down(
     )
     if made.is_empty or context.options.dry_run:
         if not context.options.dry_run:
-            context.backend.maintain(environment.name)
+            forget(context, made, environment)
         if context.json:
             context.emit()
         elif made.is_empty:
@@ -80,6 +81,14 @@ def take_down(
     if images and not code and not context.options.dry_run:
         _remove_images(context, whole, services, everything=images == "all")
     return code
+
+
+def forget(context: Context, made: Plan, environment: Environment) -> None:
+    """Carry out an empty plan of destruction: what is remembered of the environment goes as well."""
+    from envkit.config.materials import NoMaterials
+    from envkit.reconcile.apply import apply_plan
+
+    apply_plan(made, context.backend, environment, materials=NoMaterials(), home=context.home)
 
 
 def add_rm(parser: argparse.ArgumentParser) -> None:

@@ -76,10 +76,12 @@ def gc(context: Context) -> int:
     report = collect(
         Store(context.home), in_use=in_use, dry_run=context.options.dry_run, unused_images=context.options.all
     )
+    swept = [] if context.options.dry_run else context.backend.sweep()
     if context.json:
-        context.print_json({"removed": list(report.removed), "bytes": report.bytes, "dry_run": context.options.dry_run})
+        removed = [*report.removed, *swept]
+        context.print_json({"removed": removed, "bytes": report.bytes, "dry_run": context.options.dry_run})
         return 0
-    for item in report.removed:
+    for item in (*report.removed, *swept):
         context.terminal.out(item)
     verb = "would free" if context.options.dry_run else "freed"
     context.terminal.err(f"{verb} {bytes_text(report.bytes)}")

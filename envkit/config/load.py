@@ -232,8 +232,9 @@ class _Loader:
                     at.position if at else None)  # fmt: skip
             else:
                 self.texts[file] = parse(data, file, self.problems)
-                for root, _ in self.texts[file] if self.omit else ():
-                    self.omit.prune(root)
+                if self.omit is not None:
+                    for root, _ in self.texts[file]:
+                        self.omit.prune(root)
         return self.texts[file]
 
     def _interpolator(self, scope: Scope) -> Interpolator:

@@ -46,6 +46,7 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
         raise InputError(plan.diagnostics)
     if plan.is_empty:
         if plan.destroy and not plan.partial:
+            backend.forget(environment.name)
             _forget(home, environment.name)
         return Outcome()
     with backend.session(

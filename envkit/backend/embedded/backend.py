@@ -122,6 +122,16 @@ class Embedded:
 
         maintain(self.home, environment)
 
+    def forget(self, environment: str) -> None:
+        from envkit.backend.embedded.salvage import forget
+
+        forget(self.home, environment)
+
+    def sweep(self) -> list[str]:
+        from envkit.backend.embedded.salvage import sweep
+
+        return sweep(self.home)
+
     def images_in_use(self, environment: str) -> set[str]:
         from envkit.backend.embedded.observe import images_in_use
 

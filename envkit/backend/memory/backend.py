@@ -85,6 +85,13 @@ class Memory:
     def maintain(self, environment: str) -> None:
         """There is nothing that could have died."""
 
+    def forget(self, environment: str) -> None:
+        """Nothing is remembered but what is there."""
+
+    def sweep(self) -> list[str]:
+        """Nothing outlives a command."""
+        return []
+
     def instances(self, environment: str) -> list[Instance]:
         with self._guard:
             return [self._row(environment, address, thing) for address, thing in self._services(environment)]

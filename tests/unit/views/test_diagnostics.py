@@ -35,10 +35,10 @@ def test_a_file_that_is_gone_still_names_the_place() -> None:
 def test_a_very_long_line_is_cut_around_the_caret(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("a: " + "x" * 5000 + " culprit\n")
-    item = Diagnostic(Severity.ERROR, "x", "summary", source=Position(str(file), 1, 5005))
+    item = Diagnostic(Severity.ERROR, "x", "summary", source=Position(str(file), 1, 5005), hint="cut it")
     shown = render_diagnostic(item, PLAIN).splitlines()
     assert all(len(line) < 260 for line in shown)
-    source, caret = shown[-2], shown[-1]
+    source, caret = shown[-3], shown[-2]
     assert source[caret.index("^") :].startswith("culprit")
 
 
