@@ -165,7 +165,7 @@ def test_v2_limits(v2):
         "memory": 10 << 20, "memory_swap": -1, "cpus": -1, "pids": -1, "cpu_shares": shares(100)}  # fmt: skip
     assert groups.oom_kills(path) == 1
     assert groups.processes(path) == [7, 9]
-    assert groups.usage(path) == Usage(1_500_000, 8000, 10 << 20, 2, 11, 22)
+    assert groups.usage(path) == cgroups.Usage(1_500_000, 8000, 10 << 20, 2, 11, 22)
     assert not groups.is_frozen(path)
 
 
