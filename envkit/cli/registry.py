@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from envkit.errors import EnvkitError, UsageError
+from envkit.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,7 +149,7 @@ def _run(context: Context, jobs: Sequence[Job], verb: str, quiet: bool, lenient:
         )  # fmt: skip
 
     if lenient:
-        jobs = [job._replace(ignorable=True) for job in jobs]
+        jobs = [replace(job, ignorable=True) for job in jobs]
     return _move(context, jobs, work, verb, emit, quiet)
 
 

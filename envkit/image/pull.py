@@ -101,10 +101,11 @@ def pull(
             store.tag(text, digest, facts=facts)
             if not pinned and str(remote.reference) not in store.names():
                 store.tag(str(remote.reference), digest, facts=facts)  # a short name's real one
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, HostError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = f"free some space, for instance by `envkit gc`; the store is {store.root}"
-            raise HostError("there is no space left for the image", f"{text}: {error.strerror}", hint) from error
+            raise HostError("there is no space left for the image", f"{text}: {cause.strerror}", hint) from error
         raise
     return digest
 
@@ -184,8 +185,10 @@ class _Pull:
             self._ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for proxy in list(self._open):
-                proxy.close()
+                proxy.abort()
             pool.shutdown(wait=True)
+            for proxy in self._open:
+                proxy.close()
 
     def _blob(self, image: str, blob: Descriptor, place: int, places: int) -> None:
         """Afterwards the blob is in the store. Two that want the same one do not both fetch it."""
@@ -207,9 +210,10 @@ class _Pull:
     @contextmanager
     def _alone(self, blob: Descriptor) -> Iterator[None]:
         lock_path = os.path.join(self._store.root, "tmp", f"fetch-{blob.digest[7:]}.lock")
-        with Lock(lock_path, {"purpose": f"fetching {blob.digest}"}):
+        with Lock(lock_path, {"purpose": f"fetching {blob.digest}"}) as lock:
             yield
-            os.unlink(lock_path)  # whoever waits for it finds the blob
+            if lock.is_current():
+                os.unlink(lock_path)  # whoever waits for it finds the blob
 
     def _fetch(self, image: str, blob: Descriptor, show: _Show) -> None:
         proxy: Proxy | None = getattr(self._mine, "proxy", None)

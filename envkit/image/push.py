@@ -1,8 +1,7 @@
 """Send an image of the store to a registry, byte for byte as it is here, so that it keeps its digest.
 
-skopeo reads the store itself, which is an OCI image layout; how far it has got is read from the positions of the blobs
-that it has open (proc(5), `fdinfo`). Blobs that the registry has already are not sent; a push that broke can be
-repeated.
+skopeo reads the store's own blobs; how far it has got is read from their positions (proc(5), `fdinfo`). Blobs that the
+registry has already are not sent; a push that broke can be repeated.
 """
 
 from __future__ import annotations
@@ -10,9 +9,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from envkit.errors import NotFoundError
 from envkit.events import Emit, Event, EventKind, ignore
+from envkit.host.files import remove_tree
 from envkit.image.manifest import Descriptor, decode_manifest
 from envkit.image.reference import parse
 from envkit.image.registry_errors import from_text
@@ -37,13 +38,12 @@ def push(
     digest = store.resolve(text)
     if digest is None:
         raise NotFoundError("there is no such image in the store", text, "build, load or pull it first")
-    with store.session(), Skopeo(target, environ) as skopeo:
-        source = _name(store, text, digest)
+    with store.session(), Skopeo(target, environ) as skopeo, _directory(store, digest) as source:
         argv = skopeo.argv(
-            "copy", "dest-tls-verify", "--preserve-digests", "--quiet", f"oci:.:{source}",
+            "copy", "dest-tls-verify", "--preserve-digests", "--quiet", "dir:.",
             f"docker://{target.name}:{target.tag or 'latest'}",
         )  # fmt: skip
-        process = skopeo.start(argv, cwd=store.root, stdout=subprocess.DEVNULL)
+        process = skopeo.start(argv, cwd=source, stdout=subprocess.DEVNULL)
         try:
             for event in _watch(store, digest, process, address):
                 emit(event)
@@ -56,11 +56,22 @@ def push(
     return digest
 
 
-def _name(store: Store, text: str, digest: str) -> str:
-    """The index's own name for what text means."""
-    names = store.names()
-    full = str(parse(text)) if not text.startswith("sha256:") else digest
-    return full if names.get(full) == digest else next(name for name, known in names.items() if known == digest)
+@contextmanager
+def _directory(store: Store, digest: str) -> Iterator[str]:
+    """The image in skopeo's `dir` form, which takes manifests of every kind as they are: links into the store. Source:
+    containers-transports(5)."""
+    manifest = decode_manifest(store.read_blob(digest), digest)
+    made = store.temporary()
+    os.mkdir(made, 0o700)
+    try:
+        os.symlink(store.blob_path(digest), f"{made}/manifest.json")
+        for blob in {item.digest for item in (manifest.config, *manifest.layers)}:
+            os.symlink(store.blob_path(blob), f"{made}/{blob[7:]}")
+        with open(f"{made}/version", "w", encoding="ascii") as file:
+            file.write("Directory Transport Version: 1.1\n")
+        yield made
+    finally:
+        remove_tree(made)
 
 
 def _watch(store: Store, digest: str, process: subprocess.Popen[bytes], address: str) -> Iterator[Event]:

@@ -30,6 +30,11 @@ def check(endpoints: Sequence[Endpoint], reference: str, environ: Mapping[str, s
     raise RegistryError(kinds.pop() if len(kinds) == 1 else "unreachable", f"{reference}: {detail}")
 
 
+def forget() -> None:
+    """Whatever was reached counts no longer."""
+    _known.clear()
+
+
 class _Try(threading.Thread):
     """One attempt in a thread of its own, since looking up a name cannot be limited in time otherwise."""
 

@@ -71,6 +71,9 @@ class Registries(NamedTuple):
         found.append(Endpoint(_HUB if host == DEFAULT_DOMAIN else host, bool(table.get("insecure"))))
         return found
 
+    def is_blocked(self, reference: Reference) -> bool:
+        return bool((self._table(reference) or {}).get("blocked"))
+
     def mentions(self, reference: Reference) -> bool:
         """Whether a table is about the reference, so that nothing about it is to be guessed."""
         return self._table(reference) is not None

@@ -42,6 +42,8 @@ class Skopeo:
     def __enter__(self) -> Skopeo:
         """Raises UnsupportedError where skopeo is missing, RegistryError when no server can be reached."""
         require("skopeo")
+        if self.registries.is_blocked(self.reference):
+            raise RegistryError("blocked", self.reference.familiar)
         check(self.endpoints, self.reference.familiar, self.environ)
         self._path, self._descriptor = self._auth.__enter__()
         return self
@@ -70,11 +72,9 @@ class Skopeo:
         try:
             out, err = process.communicate(timeout=STALL)
         except subprocess.TimeoutExpired:
-            end(process)
             raise RegistryError("unreachable", f"{self.reference.familiar}: no answer within {STALL:g} s") from None
-        except BaseException:
+        finally:
             end(process)
-            raise
         if process.returncode:
             text = err.decode(errors="replace")
             raise from_text(text, self.reference.familiar, command=argv, returncode=process.returncode)
@@ -144,14 +144,20 @@ class Proxy:
         return ((answer["pipeid"], len(descriptors)) if pipe else answer.get("value")), descriptors
 
     def _broken(self, why: str) -> RegistryError:
+        self.abort()
+        stderr = self._process.stderr
+        said = stderr.read().decode(errors="replace") if stderr and not stderr.closed else ""
         self.close()
-        said = self._process.stderr.read().decode(errors="replace") if self._process.stderr else ""
         if said.strip():
             return from_text(said, self._what)
         return RegistryError("interrupted", f"{self._what}: {why}")
 
+    def abort(self) -> None:
+        """End the program, from any thread: whoever reads from it gets an error."""
+        kill(self._process)
+
     def close(self) -> None:
-        """End the program; harmless to repeat."""
+        """End the program and give everything back; harmless to repeat."""
         self._socket.close()
         end(self._process)
 
@@ -176,7 +182,7 @@ class BlobReader:
         os.close(self._descriptor)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a program with its children and wait for it."""
     if process.poll() is None:
         try:
@@ -184,3 +190,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         except ProcessLookupError:
             process.kill()
         process.wait()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """kill, and close the ends of its pipes that are here."""
+    kill(process)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

@@ -5,6 +5,7 @@ An error where the meaning would change, a warning where only comfort or speed i
 
 from __future__ import annotations
 
+from envkit.backend.embedded import images
 from envkit.diagnostics import Diagnostic, Position, Severity
 from envkit.host.cgroups import Cgroups
 from envkit.host.process import find
@@ -49,6 +50,10 @@ _RULES = (
 def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
     """Everything about the environment that this machine or backend cannot do."""
     found = list(_tools(environment))
+    found += [
+        _say(item, Severity.ERROR, code, "reference", what, hint)
+        for item, code, what, hint in images.problems(home, environment)
+    ]
     supported = Cgroups.of(home).supported
     for resource in environment.services.values():
         found += _service(resource)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from envkit.address import Address
 from envkit.backend.embedded import resources
 from envkit.errors import ApplyError, EnvkitError
+from envkit.host.process import find
 from envkit.image.store import Store
 from envkit.observed.state import ObservedResource
 from envkit.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from envkit.events import Emit
     from envkit.host.home import Home
@@ -25,6 +26,9 @@ class Images:
     digests: Mapping[str, str]
     resources: Mapping[Address, ObservedResource]
     offered: Mapping[str, str]
+
+
+_has_asked = False
 
 
 def observe(home: Home, environment: Environment) -> Images:
@@ -74,7 +78,31 @@ def _offered(store: Store, environment: Environment, references: Mapping[str, st
         return {}
     from envkit.image.fetch import offered, pins
 
+    global _has_asked  # noqa: PLW0603  (of this process)
+    _has_asked = _has_asked or asking
     return offered(store, references, pins(environment.directory))
+
+
+def problems(home: Home, environment: Environment) -> Iterator[tuple[Resource, str, str, str]]:
+    """(image, code, what, hint) of images that are not here and cannot come, as it is known without a network."""
+    store = Store(home)
+    for address, resource in environment.resources.items():
+        if address.kind != "image" or "reference" not in resource.spec or _digest(store, resource):
+            continue
+        if resource.spec.get("pull_policy") == "never":
+            hint = "`envkit image load FILE` brings it from an archive; another `pull_policy` from its registry"
+            yield resource, "missing-image", f"{address.name} is not here, and its pull_policy is 'never'", hint
+        elif not find("skopeo"):
+            hint = "apt-get install skopeo, or `envkit image load FILE`"
+            yield resource, "missing-tool", f"{address.name} is not here, and pulling it needs the program skopeo", hint
+
+
+def remember(home: Home) -> None:
+    """Keep when registries were asked, where this process has asked any."""
+    if _has_asked:
+        from envkit.image.fetch import remember
+
+        remember(Store(home))
 
 
 def fetch(store: Store, environment: Environment, resource: Resource, emit: Emit) -> str:
