@@ -164,8 +164,10 @@ class _Inputs:
                  for name, service in self._scope.section("services").items() if service.get("build")}  # fmt: skip
         known |= {key: key for key in self._scope.section("images")}
         for stage in stages:
-            for name in [stage.base] * (stage.base_stage is None) + sorted(stage.origins):
-                if name in known and name != self._draft.address.name:
+            for written in [stage.base] * (stage.base_stage is None) + sorted(stage.origins):
+                spellings = (written, written.removesuffix(":latest"), f"{written}:latest")
+                name = next((each for each in spellings if each in known), "")
+                if name and name != self._draft.address.name:
                     self._draft.needs(Dependency(Address("image", name)))
 
     def _digest(self, path: str, context: str = "", rules: str = "") -> bool:

@@ -39,8 +39,7 @@ class Space:
         self._lock.acquire()
         try:
             os.mkdir(self.path, 0o700)
-            for name in ("root", "upper", "work", "empty", "tmp"):
-                files.make_directory(os.path.join(self.path, name), 0o755)
+            files.make_directory(os.path.join(self.path, "empty"), 0o755)
         except BaseException:
             self.__exit__()
             raise
@@ -91,6 +90,8 @@ class Space:
 
     def write(self, trees: Sequence[str]) -> str:
         """The merged root of trees (bottom first), whose changes go to `upper`. Once per space."""
+        for name in ("root", "upper", "work"):
+            self.directory(name)
         below = [*reversed(trees)] or [os.path.join(self.path, "empty")]
         _dress_like(below[0], self.upper)
         mounts.overlay(

@@ -133,7 +133,7 @@ class EmbeddedSession:
             known = {
                 other.name: str(value.get("digest") or "")
                 for other, value in resources.load_all(self.home, name).items()
-                if other.kind == "image"
+                if other.kind == "image" and "reference" not in value["spec"]
             }
             digest = build(
                 cast("ImageSpec", spec), store=store, home=self.home, directory=directory, images=known,

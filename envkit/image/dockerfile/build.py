@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from envkit.errors import EnvkitError, InputError, UnsupportedError
+from envkit.errors import ApplyError, EnvkitError, InputError, UnsupportedError
 from envkit.events import Event, EventKind
 from envkit.image import bases, recipe
 from envkit.image.bases import Base
@@ -38,10 +38,12 @@ _DEFAULT_SHM = 64 << 20
 def build(context: Context, name: str, asked: Mapping[str, Any], memory: Memory, platform: str = "") -> str:
     """The manifest digest of the image that `build:` (ImageSpec.build) describes, tagged with name and its `tags`.
 
-    Raises InputError for a Dockerfile that cannot be read, ApplyError for an instruction that fails, naming its place.
+    Raises ApplyError naming the place of an instruction that is wrong or fails; other EnvkitErrors.
     """
-    building = Building(context, asked, memory, platform)
-    state = building.run()
+    try:
+        state = Building(context, asked, memory, platform).run()
+    except InputError as error:  # of a context that only now is here; others were read with the YAML
+        raise _as_failure(context, error) from error
     config = {key: value for key, value in state.config.items() if value not in (None, [], {}, "")}
     if asked.get("labels"):
         labels = {str(key): str(value) for key, value in _pairs(asked["labels"]).items()}
@@ -51,6 +53,13 @@ def build(context: Context, name: str, asked: Mapping[str, Any], memory: Memory,
     for tag in asked.get("tags") or ():
         context.store.tag(str(tag), digest, [layer.source for layer in state.layers])
     return digest
+
+
+def _as_failure(context: Context, error: InputError) -> ApplyError:
+    """All problems of a Dockerfile in one error, the first one's summary and hint before the others."""
+    problems = [item for item in error.diagnostics if item.is_error]
+    detail = "\n".join(f"{item.source}: {item.detail}" for item in problems)
+    return ApplyError(problems[0].summary, detail, problems[0].hint, address=context.address)
 
 
 class Building:
@@ -213,7 +222,7 @@ def start_from(state: State, base: Base) -> None:
     state.config = {key: value for key, value in base.config.items() if value not in (None, [], {}, "")}
     state.history = [dict(entry) for entry in base.history]
     state.document = dict(base.document)
-    if state.layers and "PATH" not in state.environment:
+    if "PATH" not in state.environment:
         state.environment = {"PATH": recipe.PATH, **state.environment}
 
 

@@ -35,7 +35,7 @@ def is_git(text: str) -> bool:
     """Whether a context is a Git URL."""
     head = text.partition("#")[0]
     return text.startswith(("git://", "git@", "ssh://", "github.com/")) or (
-        text.startswith(("https://", "http://")) and (head.endswith(".git") or "#" in text)
+        text.startswith(("https://", "http://", "file://")) and (head.endswith(".git") or "#" in text)
     )
 
 

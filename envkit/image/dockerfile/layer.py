@@ -55,14 +55,14 @@ def failure(
 
 @value
 class Work:
-    """What an instruction does to the root. asked: all that it depends on beside what it sees below; sees(step): that;
-    make(step): do it. chained: everything below counts. detached: made in an empty root (COPY --link).
-    after: called with a layer that was made."""
+    """What an instruction does to the root. asked: all that it depends on beside what it sees of files; sees(step):
+    that, None for nothing; make(step): do it. chained: everything below counts. detached: made in an empty root
+    (COPY --link). after: called with a layer that was made."""
 
     item: Instruction
     title: str
     asked: Any
-    sees: Callable[[Step], Any]
+    sees: Callable[[Step], Any] | None
     make: Callable[[Step], None]
     chained: bool = False
     detached: bool = False
@@ -79,6 +79,8 @@ class Layers:
 
     def make(self, work: Work, below: Sequence[LayerInfo], number: int) -> LayerInfo:
         """The layer on top of below. Raises ApplyError with the place of the instruction."""
+        if work.sees is None and not work.fresh and (known := self.memory.find(self._key(None, work, below))):
+            return self._on(known.layer, work, below)
         with Space(self.context.home, self.idmap.overlay_options) as space:
             step = self._step(work, below, number, space)
             try:
@@ -103,10 +105,12 @@ class Layers:
 
     def find(self, work: Work, below: Sequence[LayerInfo], number: int) -> tuple[str, LayerInfo | None]:
         """(key, the layer if it is there). Raises what sees raises."""
-        with Space(self.context.home, self.idmap.overlay_options) as space:
-            step = self._step(work, below, number, space)
-            key = self._key(step, work, below)
-            made = None if work.fresh else self.memory.find(key)
+        if work.sees is None:
+            key = self._key(None, work, below)
+        else:
+            with Space(self.context.home, self.idmap.overlay_options) as space:
+                key = self._key(self._step(work, below, number, space), work, below)
+        made = None if work.fresh else self.memory.find(key)
         return key, self._on(made.layer, work, below) if made else None
 
     def _step(self, work: Work, below: Sequence[LayerInfo], number: int, space: Space) -> DockerStep:
@@ -118,10 +122,11 @@ class Layers:
         step.item = work.item
         return step
 
-    def _key(self, step: Step, work: Work, below: Sequence[LayerInfo]) -> str:
+    def _key(self, step: Step | None, work: Work, below: Sequence[LayerInfo]) -> str:
+        seen = work.sees(step) if work.sees is not None and step is not None else None
         return fingerprint({
             "dockerfile": FORMAT, "format": recipe.FORMAT, "keyword": work.item.keyword, "asked": work.asked,
-            "seen": work.sees(step), "below": [info.diff_id for info in below] if work.chained else [],
+            "seen": seen, "below": [info.diff_id for info in below] if work.chained else [],
         })  # fmt: skip
 
     def _made(self, step: Step, work: Work, below: Sequence[LayerInfo]) -> LayerInfo:

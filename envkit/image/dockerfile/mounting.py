@@ -45,17 +45,27 @@ class Mounting:
     secrets: Mapping[str, str] = field(default_factory=dict)
     ssh: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def asked(self) -> list[Any]:
+        """Caches and secrets count as written, whatever is in them."""
+        return [
+            [mount.kind, self._target(mount), mount.source, mount.origin, mount.id, mount.writable, mount.env,
+             mount.size, mount.required] for mount in self.mounts
+        ]  # fmt: skip
+
+    @property
+    def looks(self) -> bool:
+        """Whether there is anything to see."""
+        return any(mount.kind == "bind" for mount in self.mounts)
+
     def sees(self, step: Step) -> Any:
-        """Bind mounts count with what is in them; caches and secrets count as written, whatever is in them."""
-        seen: list[Any] = []
+        """Bind mounts count with what is in them."""
+        seen = []
         for mount in self.mounts:
-            row: list[Any] = [mount.kind, self._target(mount), mount.source, mount.origin, mount.id, mount.writable]
-            row += [mount.env, mount.size, mount.required]
             if mount.kind == "bind":
                 source = self.source(mount.origin, step)
                 with ExitStack() as stack:
-                    row.append(fingerprint([_row(source, file) for file in _files(source, mount, stack)]))
-            seen.append(row)
+                    seen.append(fingerprint([_row(source, file) for file in _files(source, mount, stack)]))
         return seen
 
     def _target(self, mount: RunMount) -> str:

@@ -62,11 +62,8 @@ class Run:
         return {
             "argv": self.argv, "environment": dict(sorted(self.environment.items())), "user": self.user,
             "workdir": self.workdir, "network": self.network, "insecure": self.insecure, "scripts": self.scripts,
-            "hosts": {name: list(all_of) for name, all_of in self.limits.hosts.items()},
+            "mounts": self.mounting.asked, "hosts": {name: list(all_of) for name, all_of in self.limits.hosts.items()},
         }  # fmt: skip
-
-    def sees(self, step: Step) -> Any:
-        return self.mounting.sees(step)
 
     def make(self, step: Step) -> None:
         try:

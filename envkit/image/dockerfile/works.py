@@ -68,7 +68,8 @@ def _run(state: State, item: Instruction, options: Options, fresh: bool) -> Work
         insecure, tuple(scripts), tuple(state.layers),
     )  # fmt: skip
     title = " ".join(f"RUN {shown}".split())
-    return Work(item, title, work.asked, work.sees, work.make, chained=True, fresh=fresh, after=work.made)
+    sees = work.mounting.sees if work.mounting.looks else None
+    return Work(item, title, work.asked, sees, work.make, chained=True, fresh=fresh, after=work.made)
 
 
 def _argv(state: State, item: Instruction) -> tuple[list[str], list[tuple[str, str]], str]:

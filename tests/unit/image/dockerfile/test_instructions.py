@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
-from envkit.errors import ApplyError, InputError, UnsupportedError
+from envkit.errors import ApplyError, NotFoundError, UnsupportedError
+from envkit.events import ignore
+from envkit.image.dockerfile import contexts
+from envkit.image.dockerfile.contexts import is_git
+from envkit.image.lockfile import Lockfile
+from envkit.image.step import Context
 from tests.support.dockerfiles import Kitchen
 
 pytestmark = pytest.mark.root
@@ -369,10 +376,28 @@ def test_what_cannot_be_built_says_why(kitchen: Kitchen) -> None:
         kitchen.build("FROM more\n", additional_contexts={"more": kitchen.directory})
 
 
-def test_a_broken_dockerfile_is_an_input_error(kitchen: Kitchen) -> None:
-    from envkit.image.dockerfile.contexts import is_git
-    from envkit.spec.dockerfile.stages import read_program
-
-    with pytest.raises(InputError):
-        read_program("FROM\n", "Dockerfile", {}, platform={})
+def test_a_broken_dockerfile(kitchen: Kitchen) -> None:
+    with pytest.raises(ApplyError) as caught:
+        kitchen.build("FROM busybox\nRUM x\nCOPY y\n")
+    assert "Dockerfile:2:1" in caught.value.detail and "Dockerfile:3:1" in caught.value.detail
     assert is_git("https://e.org/x.git#main:sub") and is_git("git@e.org:x") and not is_git("./x")
+
+
+def test_a_git_context(kitchen: Kitchen) -> None:
+    kitchen.write("sub/Dockerfile", "FROM scratch\nCOPY f /f\n")
+    kitchen.write("sub/f", "one")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
+        git = ["git", "-C", kitchen.directory, *identity, *command]
+        subprocess.run(git, check=True, timeout=30, capture_output=True)
+    source, text, _ = contexts.read(_context(kitchen), {"context": f"file://{kitchen.directory}#main:sub"})
+    assert text.startswith("FROM scratch")
+    assert (Path(source.root) / "f").read_text() == "one"
+    with pytest.raises(NotFoundError, match="cannot be fetched"):
+        contexts.read(_context(kitchen), {"context": f"file://{kitchen.directory}#absent"})
+    with pytest.raises(NotFoundError, match="no such directory"):
+        contexts.read(_context(kitchen), {"context": f"file://{kitchen.directory}#main:absent"})
+
+
+def _context(kitchen: Kitchen) -> Context:
+    return Context("image.x", kitchen.store, kitchen.home, kitchen.directory, {}, ignore, Lockfile())
