@@ -15,6 +15,7 @@ import pytest
 from tests.support.leaks import Snapshot, leaks
 
 _NEEDS = {
+    "apps": ("crun", "conmon", "nft", "ip"),
     "root": ("crun", "conmon", "nft", "ip"),
     "dockerd": ("dockerd",),
     "registry": ("docker-registry",),

@@ -1,0 +1,3 @@
+set -e
+python3 manage.py migrate --noinput
+exec python3 "$@"
