@@ -7,7 +7,8 @@ parts of its context alone that its stages read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
@@ -158,8 +159,11 @@ class _Inputs:
         dockerfile = "" if self._made.get("dockerfile_inline") else program.dockerfile.file
         stages = program.needed(program.target(str(self._made.get("target") or "")))
         rules = of_dockerfile(context, dockerfile)
-        for place in context_paths(stages, program.dockerfile.escape):
-            self._digest(os.path.join(context, place) if place else context, context, rules)
+        for place, pattern in context_paths(stages, program.dockerfile.escape):
+            path = os.path.join(context, place) if place else context
+            live = self._written_by_containers(path)
+            if live is not None or place or pattern:
+                self._digest(path, context, rules, ["*", f"!{pattern}"] if pattern else live or ())
         known = {build_name(self._scope, name, service): name
                  for name, service in self._scope.section("services").items() if service.get("build")}  # fmt: skip
         known |= {key: key for key in self._scope.section("images")}
@@ -170,10 +174,10 @@ class _Inputs:
                 if name and name != self._draft.address.name:
                     self._draft.needs(Dependency(Address("image", name)))
 
-    def _digest(self, path: str, context: str = "", rules: str = "") -> bool:
-        """Add the digest of a file or directory; False when there is none."""
+    def _digest(self, path: str, context: str = "", rules: str = "", exclude: Sequence[str] = ()) -> bool:
+        """Add the digest of a file or of a part of a context; False when there is none."""
         try:
-            digest = self._scope.inputs.tree(path, rules_of=context, rules_file=rules, modes=True)
+            digest = self._scope.inputs.tree(path, exclude, rules_of=context, rules_file=rules, modes=True)
         except (HostError, OSError) as problem:
             detail = str(problem) if isinstance(problem, HostError) else f"{problem.filename}: {problem.strerror}"
             self._scope.error("unreadable-file", "A file cannot be read", detail, self._draft.path(self._below),
@@ -181,6 +185,22 @@ class _Inputs:
             return True
         self._digests.append(str(digest))
         return digest is not None
+
+    def _written_by_containers(self, path: str) -> list[str] | None:
+        """Patterns below path for what running containers write there: the directories that services mount writable,
+        and Python's bytecode; None when path itself is such a directory. Without this, a service that is built from the
+        directory that it keeps its data in would be built again by every apply."""
+        found = ["**/__pycache__"]
+        for service in self._scope.section("services").values():
+            for mount in service.get("volumes") or ():
+                if mount.get("type") != "bind" or is_true(mount.get("read_only") or False):
+                    continue
+                place = os.path.relpath(os.path.join(self._scope.model.directory, mount.get("source") or "."), path)
+                if place == ".":
+                    return None
+                if not place.startswith(".."):
+                    found.append(re.sub(r"([*?\[\\])", r"\\\1", place))
+        return sorted(set(found))
 
     def _missing(self, what: str, key: str, hint: str) -> None:
         if not self._scope.tolerant:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from envkit.spec.dockerfile.check import sources_and_target
 from envkit.spec.dockerfile.mounts import MountError, parse_mount
@@ -17,22 +18,26 @@ from envkit.spec.dockerfile.stages import Stage
 _WILD = re.compile(r"[*?\[\\]")
 
 
-def context_paths(stages: Iterable[Stage], escape: str = "\\") -> list[str]:
-    """Paths below the context ("" for all of it) that the stages read, none below another."""
-    paths = {path for stage in stages for item in stage.instructions for path in _paths(item, escape)}
-    if "" in paths:
-        return [""]
-    return sorted(path for path in paths if not any(path.startswith(other + "/") for other in paths))
+class Read(NamedTuple):
+    """A file or directory below the context ("" for all of it); pattern: only what matches it there."""
+
+    path: str
+    pattern: str = ""
 
 
-def _paths(item: Instruction, escape: str) -> Iterator[str]:
+def context_paths(stages: Iterable[Stage], escape: str = "\\") -> list[Read]:
+    """What the stages read of the context, sorted."""
+    return sorted({read for stage in stages for item in stage.instructions for read in _paths(item, escape)})
+
+
+def _paths(item: Instruction, escape: str) -> Iterator[Read]:
     if item.keyword in ("COPY", "ADD") and item.flag("from") is None:
         for source in sources_and_target(item, escape)[0]:
             if not heredoc_name(source) and not is_remote(source.strip("\"'")):
                 yield _static(source.strip("\"'"))
     for text in item.all_flags("mount"):
         if "$" in text:
-            yield ""
+            yield Read("")
             continue
         try:
             mount = parse_mount(text)
@@ -47,10 +52,13 @@ def is_remote(source: str) -> bool:
     return source.startswith(("http://", "https://", "git://", "ssh://", "git@"))
 
 
-def _static(source: str) -> str:
-    """The part of a path before its first wildcard or variable, as whole components."""
+def _static(source: str) -> Read:
+    """A source as the directory before its first wildcard and the pattern below it; all for one with a variable."""
     if "$" in source or "\\" in source:
-        return ""
+        return Read("")
     path = posixpath.normpath("/" + source).lstrip("/")
     wild = _WILD.search(path)
-    return path[: wild.start()].rpartition("/")[0] if wild else path
+    if not wild:
+        return Read(path)
+    directory = path[: wild.start()].rpartition("/")[0]
+    return Read(directory, path.removeprefix(directory).lstrip("/"))

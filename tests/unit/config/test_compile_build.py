@@ -175,3 +175,43 @@ def test_a_dockerfile_can_be_a_base(project: Project) -> None:
     base = made.resources[Address("image", "app")].spec["base"]["build"]
     assert base["dockerfile"] == str(project.directory / "Dockerfile")
     assert base["inputs"].startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    "path, counts",
+    [
+        ("data/table", False), ("data[1]/x", False), ("pkg/__pycache__/a.pyc", False), ("fixed/x", True),
+        ("app.py", True),
+    ],
+)
+def test_what_containers_write_is_no_reason_to_build(project: Project, path: str, counts: bool) -> None:
+    project.write("Dockerfile", "FROM scratch\nCOPY . /code\n")
+    for name in ("data/there", "data[1]/there", "fixed/there", "pkg/__init__.py"):
+        project.write(name, "1")
+    mounts = "['./data:/data', './data[1]:/more', './fixed:/fixed:ro']"
+    text = f"{WEB}    volumes: {mounts}\n"
+    before = project.image(text).fingerprint
+    project.write(path, "2")
+    assert (project.image(text).fingerprint != before) is counts
+
+
+def test_what_is_copied_by_its_own_name_counts_all_the_same(project: Project) -> None:
+    project.write("Dockerfile", "FROM scratch\nCOPY data /data\n")
+    project.write("data/there", "1")
+    text = f"{WEB}    volumes: ['./data:/data']\n"
+    before = project.image(text).fingerprint
+    project.write("data/there", "2")
+    assert project.image(text).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    "path, counts", [("package.json", True), ("package-lock.json", True), ("lib/x", True), ("app.js", False)]
+)
+def test_a_context_that_is_mounted_is_live_but_for_what_is_named(project: Project, path: str, counts: bool) -> None:
+    project.write("Dockerfile", "FROM scratch\nCOPY package*.json ./\nCOPY lib lib\nRUN true\nCOPY . .\n")
+    project.write("package.json", "1")
+    project.write("lib/there", "1")
+    text = f"{WEB}    volumes: ['.:/code']\n"
+    before = project.image(text).fingerprint
+    project.write(path, "2")
+    assert (project.image(text).fingerprint != before) is counts
