@@ -82,8 +82,9 @@ class Services:
                 report(job)
         self._remove_old([job for job in jobs if job.is_open and job.old is not None], report)
         starting = [job for job in jobs if job.is_open and job.record is not None and self._must_start(job)]
+        begun = set(map(id, starting))
         for job in jobs:
-            if job.is_open and job.record is not None and job not in starting:
+            if job.is_open and job.record is not None and id(job) not in begun:
                 self._guarded(job, self._update)
                 report(job)
         self._start(starting, report)
@@ -241,7 +242,12 @@ class Services:
 
         What fails is undone and reported. `run` makes its one-offs ready with this.
         """
-        self._wire(jobs, report)
+        self._choose_ports(jobs)
+        for job in jobs:
+            if not job.is_open:
+                self._undo(job)
+                report(job)
+        self._wire([job for job in jobs if job.is_open], report)
         for job in jobs:
             if job.is_open:
                 self._guarded(job, self._bundle)

@@ -28,7 +28,7 @@ ACCEPTED = [
     ("ps --services --status running --status exited", {"names_only": True, "status": ["running", "exited"]}),
     ("logs -f web --tail 10 db", {"follow": True, "tail": "10", "services": ["web", "db"]}),
     ("logs --tail=all --no-log-prefix --index 2 web", {"tail": "all", "index": 2}),
-    ("exec -it web sh -c 'ls --all=true'", {"interactive": True, "tty": True, "command": ["sh", "-c", "ls --all=true"]}),
+    ("exec -it web sh -c 'ls --all=true'", {"tty": True, "command": ["sh", "-c", "ls --all=true"]}),
     ("exec -T -u 1000 -w /srv -e A=1 --privileged --index 2 web id", {"no_tty": True, "index": 2, "env": ["A=1"]}),
     ("exec --interactive=false web cat --number=false", {"interactive": False, "command": ["cat", "--number=false"]}),
     ("run --rm -P -e A web sh", {"rm": True, "service_ports": True, "env": ["A"], "command": ["sh"]}),
@@ -48,7 +48,8 @@ ACCEPTED = [
     ("attach --index 2 --no-stdin --sig-proxy=false --detach-keys ctrl-c web", {"sig_proxy": False}),
     ("volumes -q web --format json", {"quiet": True, "services": ["web"], "format": "json"}),
     ("version -f json --short", {"format": "json", "short": True}),
-    ("--progress plain --ansi never --parallel 4 --dry-run up", {"progress": "plain", "ansi": "never", "dry_run": True}),
+    ("--progress plain --ansi never --parallel 4 up", {"progress": "plain", "ansi": "never", "parallel": 4}),
+    ("up --dry-run", {"dry_run": True}),
     ("--compatibility --all-resources ps", {"compatibility": True, "all_resources": True}),
 ]
 
