@@ -15,6 +15,9 @@ Standard library only. `cli` alone turns these into text and exit codes.
 
 from __future__ import annotations
 
+import errno
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +66,9 @@ class UnsupportedError(EnvkitError):
 class ImageError(EnvkitError):
     """An image, a layer or an archive is damaged, malformed or hostile; detail names the entry or the blob."""
 
+    def __init__(self, summary: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(summary, detail, hint or "get the image anew: build it, or load an archive that is whole")
+
 
 class HostError(EnvkitError):
     """A program or a system call failed.
@@ -103,3 +109,14 @@ class ApplyError(EnvkitError):
         self.address = address
         self.log = tuple(log)
         self.source = source
+
+
+def way_out(error: OSError) -> str:
+    """What to do about a system call that was refused."""
+    if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+        return "the embedded backend works as root: run envkit with sudo"
+    if error.errno == errno.EROFS:
+        return "let ENVKIT_HOME name a directory that can be written to"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space, for instance by `envkit gc`, or let ENVKIT_HOME name a larger disk"
+    return "check the path and its permissions; `envkit doctor` says what this machine can do"

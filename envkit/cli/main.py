@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         terminal.err("Interrupted.")
+        if "envkit.image.skopeo" in sys.modules:  # threads that wait for a registry would keep this process
+            from envkit.image.skopeo import give_up
+
+            give_up()
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has gone (`envkit logs | head`): nothing more can be said there.
@@ -96,7 +100,10 @@ def _show(error: EnvkitError, terminal: Terminal, as_json: bool) -> None:
 def _unforeseen(error: Exception, terminal: Terminal) -> int:
     style = terminal.err_style
     if isinstance(error, OSError) and error.filename is not None:
+        from envkit.errors import way_out
+
         terminal.err(f"{style('error', 'bold', 'red')}: {error.strerror}: {error.filename}")
+        terminal.err(f"  {style('help:', 'cyan')} {way_out(error)}")
         return FAILED
     terminal.err(f"{style('error', 'bold', 'red')}: {type(error).__name__}: {error}")
     terminal.err("  This is a bug in envkit. Run the command again with --debug and report what it prints.")

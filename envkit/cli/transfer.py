@@ -49,7 +49,7 @@ def unpack(stream: Iterator[bytes], destination: str, *, owners: bool = False) -
     into = destination if os.path.isdir(destination) else os.path.dirname(destination) or "."
     rename = None if os.path.isdir(destination) else os.path.basename(destination)
     if not os.path.isdir(into):
-        raise NotFoundError("no such directory", into)
+        raise NotFoundError("no such directory", into, "create it first")
     try:
         with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:
             for member in archive:
@@ -65,7 +65,7 @@ def pack(source: str, top: str, *, owners: bool = False) -> Iterator[bytes]:
     """source as a tar stream whose top entry is called top. owners: as they are; else root's, as Docker has it.
     Raises NotFoundError."""
     if not os.path.lexists(source):
-        raise NotFoundError("no such file", source)
+        raise NotFoundError("no such file", source, "check the path; SERVICE:PATH names one in an instance")
     with tempfile.TemporaryFile() as spool:
         _write(spool, source, top, owners)
         spool.seek(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envkit.address import Address
-from envkit.errors import ApplyError, EnvkitError
+from envkit.errors import ApplyError, EnvkitError, way_out
 from envkit.values import field, struct
 
 
@@ -39,7 +39,7 @@ def as_error(address: Address, error: BaseException) -> EnvkitError:
     elif isinstance(error, ApplyError):
         wrapped = ApplyError(error.summary, error.detail, error.hint, address=str(address), log=error.log)
     elif isinstance(error, OSError):
-        wrapped = ApplyError("The system refused", str(error), address=str(address))
+        wrapped = ApplyError("The system refused", str(error), way_out(error), address=str(address))
     else:
         detail = f"{type(error).__name__}: {error}"
         wrapped = ApplyError("An unexpected failure", detail, "This is a bug in envkit.", address=str(address))

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +98,12 @@ class Project:
         return {**kept, "ENVKIT_HOME": self.home, "PYTHONPATH": _ROOT, "NO_COLOR": "1", **(variables or {})}
 
     def run(
-        self, *words: str, variables: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 120
-    ) -> Outcome:
-        """Run `envkit WORDS…` here, in a process of its own."""
+        self, *words: str, variables: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 120,
+        prefix: Sequence[str] = (),
+    ) -> Outcome:  # fmt: skip
+        """Run `envkit WORDS…` here, in a process of its own. prefix: a program that runs it (`setpriv`, `unshare`)."""
         done = subprocess.run(
-            [sys.executable, "-m", "envkit.cli.main", *words], cwd=self.directory, env=self.environ(variables),
+            [*prefix, sys.executable, "-m", "envkit.cli.main", *words], cwd=self.directory, env=self.environ(variables),
             input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
         return Outcome(words, self.directory, done.returncode, done.stdout, done.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envkit.address import Address
-from envkit.backend.embedded import bundle, instance, namespaces, teardown
+from envkit.backend.embedded import bundle, executable, instance, namespaces, teardown
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.mounts import SHM_SIZE
 from envkit.backend.embedded.picture import Picture
@@ -61,6 +61,8 @@ class Bundler:
         facts, warnings = self.workshop.facts(record, spec, picture, binds, spaces, files)
         record.limits = self.cgroups.effective(spec.get("limits") or {})
         config = bundle.encode(spec, picture.config, facts)
+        if facts.init:
+            executable.check(record.root, config)
         data = json.dumps(config).encode()
         if record.complete:  # the supervisor may start it again at any moment
             write_atomic(record.path("config.json"), data, 0o600, durable=False)

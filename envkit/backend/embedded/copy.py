@@ -75,7 +75,8 @@ def _plain_errors(record: Record, path: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
         what = "not a directory" if isinstance(error, NotADirectoryError) else "no such file"
-        raise NotFoundError("There is no such place in the instance", f"{where}: {what}") from error
+        hint = "`envkit exec SERVICE ls -la DIRECTORY` shows what is there"
+        raise NotFoundError("There is no such place in the instance", f"{where}: {what}", hint) from error
     except OSError as error:
         if error.errno == errno.EROFS:
             raise ConflictError(

@@ -16,7 +16,7 @@ from envkit.backend.embedded import images, machine, parallel, resources, salvag
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
-from envkit.errors import ApplyError, EnvkitError, NotFoundError
+from envkit.errors import ApplyError, EnvkitError, NotFoundError, way_out
 from envkit.events import Emit, Event, EventKind
 from envkit.host import mounts
 from envkit.host.cgroups import Cgroups
@@ -240,7 +240,8 @@ def _named(change: Change, error: Exception) -> ApplyError:
         return error
     if isinstance(error, EnvkitError):
         return ApplyError(error.summary, error.detail, error.hint, address=str(change.address))
-    return ApplyError("A file operation failed", str(error), address=str(change.address))
+    hint = way_out(error) if isinstance(error, OSError) else ""
+    return ApplyError("A file operation failed", str(error), hint, address=str(change.address))
 
 
 @cache
