@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -13,26 +14,34 @@ from envkit.image.registry_errors import RegistryError
 
 SECONDS = 4.0  # for looking up a name and for connecting, together
 _known: set[str] = set()  # hosts that this process has reached
+_silent: dict[str, float] = {}  # host -> when it did not answer; not asked again for _MEMORY seconds
+_MEMORY = 15.0
 
 
 def check(endpoints: Sequence[Endpoint], reference: str, environ: Mapping[str, str]) -> None:
     """Return when one of the endpoints accepts connections. Raises RegistryError naming each and why it does not."""
     if any(item.host in _known for item in endpoints):
         return
-    tries = [_Try(item.host, _proxy(item.host, environ)) for item in endpoints]
+    hosts = [item.host for item in endpoints]
+    if all(time.monotonic() - _silent.get(host, -_MEMORY) < _MEMORY for host in hosts):
+        raise RegistryError("unreachable", f"{reference}: no answer from {', '.join(hosts)} a moment ago")
+    tries = [_Try(host, _proxy(host, environ)) for host in hosts]
     for one in tries:
         one.join(SECONDS)
         if one.works:
             _known.add(one.host)
             return
+        if one.kind == "unreachable":
+            _silent[one.host] = time.monotonic()
     kinds = {one.kind for one in tries}
     detail = "; ".join(dict.fromkeys(f"{one.host}: {one.why}" for one in tries))
     raise RegistryError(kinds.pop() if len(kinds) == 1 else "unreachable", f"{reference}: {detail}")
 
 
 def forget() -> None:
-    """Whatever was reached counts no longer."""
+    """Whatever was reached, or not, counts no longer."""
     _known.clear()
+    _silent.clear()
 
 
 class _Try(threading.Thread):

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,17 @@ from envkit.image.registry_errors import RegistryError, from_text
 
 STALL = 60.0  # seconds without a byte or an answer after which a transfer counts as broken
 _PACKET = 1 << 16
+
+
+_live: set[subprocess.Popen[bytes]] = set()
+_given_up = threading.Event()
+
+
+def give_up() -> None:
+    """End every transfer of this process at once, and let none begin (the second Ctrl-C)."""
+    _given_up.set()
+    for process in list(_live):
+        kill(process)
 
 
 class Skopeo:
@@ -88,10 +100,14 @@ class Skopeo:
     def start(self, argv: Sequence[str], **channels: Any) -> subprocess.Popen[bytes]:
         """Start argv in a process group of its own; extra: further file descriptors."""
         extra = channels.pop("extra", ())
-        return subprocess.Popen(
+        if _given_up.is_set():
+            raise RegistryError("interrupted", f"{self.reference.familiar}: it was given up")
+        process = subprocess.Popen(
             [require(argv[0]), *argv[1:]], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environ,
             pass_fds=(self._descriptor, *extra), process_group=0, **channels,
         )  # fmt: skip
+        _live.add(process)
+        return process
 
 
 class Proxy:
@@ -195,6 +211,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def end(process: subprocess.Popen[bytes]) -> None:
     """kill, and close the ends of its pipes that are here."""
     kill(process)
+    _live.discard(process)
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()

@@ -68,6 +68,11 @@ def move(jobs: Sequence[Job], work: Callable[[Job], str], verb: str, emit: Emit,
                 else:
                     moved.errors[job.reference] = error
                     emit(Event(EventKind.FAILED, job.address, verb, str(error)))
+        except KeyboardInterrupt:
+            from envkit.image.skopeo import give_up
+
+            give_up()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return moved

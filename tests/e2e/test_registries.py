@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +19,7 @@ from envkit.image.push import push
 from envkit.image.store import Store
 from tests.support.images import busybox_layer
 from tests.support.project import Project
-from tests.support.registry import Registry
+from tests.support.registry import Registry, Wire
 
 pytestmark = pytest.mark.root
 
@@ -157,3 +161,28 @@ def test_a_build_whose_policy_wants_the_registry_first(project: Make, registry: 
     })  # fmt: skip
     there.run("up", "-d").assert_success().assert_text("it is built instead")
     there.run("plan", "--expect-no-changes").assert_success()
+
+
+def test_an_interrupt_ends_a_pull_at_once(registry: Registry, tmp_path: Path) -> None:
+    store = Store(Home(str(tmp_path / "publisher")))
+    layer = store.add_layer(io.BytesIO(busybox_layer()))
+    store.add_image({"config": {}}, [layer], f"{registry.host}/slow:1")
+    push(store, f"{registry.host}/slow:1")
+    wire = Wire(registry.host, rate=100_000)
+    environ = {**os.environ, "ENVKIT_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "envkit.cli.main", "image", "pull", f"{wire.host}/slow:1"]
+    victim = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 20
+        while wire.brought < 50_000 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        victim.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, said = victim.communicate(timeout=15)
+        assert time.monotonic() - began < 3
+        assert victim.returncode == 130
+        assert b"Interrupted" in said
+        assert b"Traceback" not in said
+    finally:
+        victim.kill()
+        wire.close()
