@@ -6,6 +6,7 @@ run pass the process's own.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -27,6 +28,7 @@ FAILED, USAGE, INTERRUPTED = 1, 125, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
+    gc.set_threshold(100_000, 50, 100)  # a command makes much that lives until its end, and few circles
     words = list(sys.argv[1:] if argv is None else argv)
     terminal = open_terminal(os.environ, no_color="--no-color" in words, plain="--plain" in words)
     debug = "--debug" in words

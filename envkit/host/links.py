@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 from envkit.host.netlink_wire import IFLA, attributes, dump, link_header, number, unpacked
 from envkit.lean import socket
@@ -11,6 +12,11 @@ from envkit.values import value
 _GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
 _UP = 1
 _ZERO = b"\0\0\0\0"
+_ADDRESS, _NAME, _MTU, _LINK, _MASTER, _LINKINFO, _GROUP = (
+    IFLA[key] for key in ("address", "name", "mtu", "link", "master", "linkinfo", "group")
+)
+_KIND = struct.pack("=H", 1)  # IFLA_INFO_KIND, the first inside of IFLA_LINKINFO as a rule
+_int = struct.Struct("=I").unpack
 
 
 @value
@@ -55,13 +61,13 @@ def links() -> list[Link]:
     for body in dump(_GETLINK, link_header() + number(IFLA["ext_mask"], 8)):  # RTEXT_FILTER_SKIP_STATS
         _, _, index, flags, _ = struct.unpack_from("=BxHiII", body)
         of = attributes(body[16:])
-        kind = attributes(of.get(IFLA["linkinfo"], b"")).get(1, b"")
-        master, group, mtu, peer = (
-            struct.unpack("=I", of.get(IFLA[key], _ZERO))[0] for key in ("master", "group", "mtu", "link")
-        )
-        mac = of.get(IFLA["address"], b"").hex(":")
-        name, up = _text(of[IFLA["name"]]), bool(flags & _UP)
-        found.append(Link(index, name, _text(kind), master, group, mtu, mac, up, peer))
+        info = of.get(_LINKINFO, b"")
+        kind = info[4 : int.from_bytes(info[:2], sys.byteorder)] if info[2:4] == _KIND else attributes(info).get(1, b"")
+        found.append(Link(
+            index, _text(of[_NAME]), _text(kind), _int(of.get(_MASTER, _ZERO))[0], _int(of.get(_GROUP, _ZERO))[0],
+            _int(of.get(_MTU, _ZERO))[0], of.get(_ADDRESS, b"").hex(":"), bool(flags & _UP),
+            _int(of.get(_LINK, _ZERO))[0],
+        ))  # fmt: skip
     return found
 
 

@@ -19,6 +19,7 @@ IFLA = {
     "address": 1, "name": 3, "mtu": 4, "link": 5, "master": 10, "protinfo": 12, "linkinfo": 18, "group": 27,
     "netns_fd": 28, "ext_mask": 29,
 }  # fmt: skip
+_head = struct.Struct("=HH").unpack_from  # length and type of an attribute
 MAX_SEND = 32 << 10  # bytes of one send
 
 
@@ -50,9 +51,9 @@ def link_header(index: int = 0, *, family: int = 0, flags: int = 0, change: int 
 def attributes(data: bytes) -> dict[int, bytes]:
     """Attributes by type (the last of each)."""
     found: dict[int, bytes] = {}
-    position = 0
-    while position + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, position)
+    position, last = 0, len(data) - 4
+    while position <= last:
+        length, kind = _head(data, position)
         if length < 4:
             break
         found[kind & 0x3FFF] = data[position + 4 : position + length]
