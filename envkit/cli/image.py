@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from envkit.errors import NotFoundError, UsageError
+from envkit.errors import ConflictError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from envkit.cli.context import Context
@@ -201,10 +201,16 @@ def _layers(context: Context) -> int:
 
 def _remove(context: Context) -> int:
     store = _store(context)
-    in_use = {item for name in context.backend.environments() for item in context.backend.images_in_use(name)}
+    users = {name: context.backend.images_in_use(name) for name in context.backend.environments()}
     for name in context.options.names:
         reference = _reference(context, name)
-        store.remove(reference, in_use=in_use)
+        try:
+            store.remove(reference, in_use=set().union(*users.values()))
+        except ConflictError as error:
+            digest = store.resolve(reference)
+            names = [environment for environment, used in users.items() if digest in used]
+            hint = f"take down what runs it: {', '.join(f'envkit down -p {item}' for item in names)}"
+            raise ConflictError(error.summary, error.detail, hint if names else error.hint) from error
         context.terminal.out(f"Removed {reference}")
     return 0
 
