@@ -72,7 +72,10 @@ class Copy:
             for target, content in self.targets(step):
                 make_parents(placer, target, who)
                 placer.put(target, content.encode(), new_mode(self.chmod, 0o644), *(who or (0, 0)))
-            for place in self.places(step, stack):
+            places = list(self.places(step, stack))
+            if not places and not self.inline:
+                step.warn(f"nothing is copied: {' '.join(self.sources)} matches no file of {self.source.name}")
+            for place in places:
                 make_parents(placer, place.target, who)
                 self._put(step, placer, place, who)
 

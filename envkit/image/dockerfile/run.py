@@ -118,7 +118,7 @@ class Run:
             return "it has no network here: --network=none, or `network: none` of the build"
         if self.argv and any(f"{self.argv[0]}" in line and "o such file" in line for line in last):
             return f"{self.argv[0]} is not in the image; SHELL, or the exec form, names another program"
-        return ""
+        return "correct the command, and build again: the layers before it are kept"
 
     def _scripts(self, step: Step) -> list[Bind]:
         binds = []
