@@ -13,7 +13,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from envkit.backend.embedded import hooks, inplace, instance, parallel, process, resolve, rootfs, teardown, volumes
+from envkit.backend.embedded import (
+    hooks,
+    inplace,
+    instance,
+    parallel,
+    process,
+    resolve,
+    rootfs,
+    supervision,
+    teardown,
+    volumes,
+)
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.bundling import Bundler
 from envkit.backend.embedded.picture import Picture
@@ -180,6 +191,8 @@ class Services:
         if not old:
             return
         hooks.pre_stop(old, self.emit)
+        if self._are_all(jobs):  # it would only follow every step of the end, on the same cores
+            supervision.end(self.home, self.environment.name)
         timeouts = {
             job.old.id: job.change.timeout for job in jobs if job.old is not None and job.change.timeout is not None
         }
@@ -198,6 +211,15 @@ class Services:
         for job in jobs:
             if job.record is None or not job.is_open:
                 report(job)
+
+    def _are_all(self, jobs: Sequence[Job]) -> bool:
+        """Whether the jobs are the end of every instance that there is. The session starts a supervisor again where
+        something is left all the same."""
+        try:
+            present = set(os.listdir(self.home.instances(self.environment.name)))
+        except FileNotFoundError:
+            return False
+        return present == {job.old.key for job in jobs if job.old is not None and job.record is None}
 
     def _drop_anonymous(self, gone: Sequence[Record]) -> None:
         """Remove the anonymous volumes of removed instances that nobody else has mounted (`volumes_from`)."""
