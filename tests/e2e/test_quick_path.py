@@ -25,10 +25,11 @@ HEAVY = {
 OWN = (
     "envkit.backend.embedded.bundl", "envkit.backend.embedded.instance", "envkit.backend.embedded.prepare",
     "envkit.backend.embedded.seccomp", "envkit.backend.embedded.services", "envkit.backend.embedded.session",
-    "envkit.backend.embedded.supervis", "envkit.backend.embedded.users", "envkit.backend.memory", "envkit.cli.parser",
-    "envkit.config.compile", "envkit.config.load", "envkit.config.parse", "envkit.host.mounts", "envkit.host.namespace",
-    "envkit.host.netlink.", "envkit.host.syscalls", "envkit.image.build", "envkit.image.pull", "envkit.image.tar",
-    "envkit.reconcile", "envkit.spec.vocabulary", "envkit.views.progress",
+    "envkit.backend.embedded.supervised", "envkit.backend.embedded.supervisor", "envkit.backend.embedded.users",
+    "envkit.backend.memory", "envkit.cli.parser", "envkit.config.compile", "envkit.config.load",
+    "envkit.config.parse", "envkit.host.mounts", "envkit.host.namespace", "envkit.host.netlink.",
+    "envkit.host.syscalls", "envkit.image.build", "envkit.image.pull", "envkit.image.tar", "envkit.reconcile",
+    "envkit.spec.vocabulary", "envkit.views.progress",
 )  # fmt: skip
 """Prefixes of envkit's modules that work is done with."""
 
