@@ -91,6 +91,8 @@ class _Attached:
         self._followed: dict[tuple[str, int], int] = defaultdict(int)
         self._last_line = 0.0
         self._interrupts = 0
+        self._workers: list[threading.Thread] = []
+        self._closed = False
         self._asked = 0  # 1: a stop is under way, 2: a kill
         self._code: int | None = None
         self._over: set[str] = set()  # ids of those that have ended for good
@@ -106,11 +108,15 @@ class _Attached:
         for work in (self._follow, self._listen):
             threading.Thread(target=work, daemon=True).start()
         while self._look():
-            if self._interrupts > self._asked:
+            if min(self._interrupts, 2) > self._asked:
                 self._end(self._interrupts)
             self._wake.wait(_LOOK)
             self._wake.clear()
+        for worker in self._workers:
+            worker.join()
         self._drain(None)
+        with self._lock:
+            self._closed = True  # a thread that writes while the interpreter ends would take it down
         if self._interrupts:
             return INTERRUPTED
         return self._code or 0
@@ -135,7 +141,7 @@ class _Attached:
     def _one(self, entry: LogEntry, number: int) -> None:
         """The number-th line of an instance; shown unless it has been. The lock is held."""
         key = (entry.service, entry.replica)
-        if number > self._shown[key]:
+        if number > self._shown[key] and not self._closed:
             self._shown[key] = number
             self._show(entry)
 
@@ -226,8 +232,8 @@ class _Attached:
         if step == 1 and self._interrupts:
             self._say("Stopping gracefully; Ctrl-C again kills.")
         work = self._stop if step == 1 else self._kill
-        threading.Thread(target=work, daemon=True).start()
-        self._asked = max(self._asked, step)
+        self._workers.append(threading.Thread(target=work, daemon=True))
+        self._workers[-1].start()
 
     def _held(self) -> list[Instance]:
         rows = self._backend.instances(self._environment.name)

@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,6 +91,15 @@ def running(project: Project, *words: str, variables: Mapping[str, str] | None =
             process.kill()
             process.wait()
         os.close(ours)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody has."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [int(item.getsockname()[1]) for item in sockets]
+    for item in sockets:
+        item.close()
+    return found
 
 
 def states(project: Project) -> dict[str, str]:
@@ -209,12 +219,13 @@ def test_recreating_scaling_and_orphans(project: Make) -> None:
 
 
 def test_a_one_off_publishes_nothing_and_answers_to_no_name(project: Make) -> None:
+    taken, free = free_ports(2)
     shop = project({"compose.yaml": f"""
         services:
           web:
             image: box:1
             command: {waiting("web")}
-            ports: ["127.0.0.1:18631:80"]
+            ports: ["127.0.0.1:{taken}:80"]
             restart: always
             environment: {{A: file, B: file}}
           other: {{image: "box:1", command: {waiting("other")}}}
@@ -228,10 +239,10 @@ def test_a_one_off_publishes_nothing_and_answers_to_no_name(project: Make) -> No
     assert states(shop)[name] == "running"
     look = shop.run("exec", "web", "nslookup", "other")
     assert look.code != 0, "a one-off answers to the service's name"
-    shop.run("run", "-P", "--rm", "web", "true").assert_failure("18631")
-    shop.run("run", "-d", "--name", "shown", "-p", "127.0.0.1:18632:80", "other").assert_success()
+    shop.run("run", "-P", "--rm", "web", "true").assert_failure(str(taken))
+    shop.run("run", "-d", "--name", "shown", "-p", f"127.0.0.1:{free}:80", "other").assert_success()
     rows = {row["name"]: row for row in shop.run("ps", "--json").json}
-    assert rows["shown"]["ports"] == ["127.0.0.1:18632->80/tcp"]
+    assert rows["shown"]["ports"] == [f"127.0.0.1:{free}->80/tcp"]
     assert [row["state"] for row in rows.values()].count("exited") == 1, "kept without --rm, as in Compose"
     kept = shop.run("run", "-T", "--rm", "--cap-drop", "ALL", "web", "grep", "CapEff", "/proc/self/status")
     assert kept.stdout.split() == ["CapEff:", "0000000000000000"]
