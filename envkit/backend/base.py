@@ -178,8 +178,9 @@ class Backend(Protocol):
 
     def capabilities(self) -> Capabilities: ...
 
-    def observe(self, environment: Environment) -> ObservedState:
-        """What is there now of this environment. Writes nothing."""
+    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
+        """What is there now of this environment. Writes nothing. thorough=False: a look that is quick whatever the
+        environment's size, which may leave out what costs much per instance."""
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
@@ -189,17 +190,14 @@ class Backend(Protocol):
 
     def maintain(self, environment: str) -> None:
         """Start helper processes that died (the supervisor) and drop what nothing needs; harmless to repeat."""
-        ...
 
     def forget(self, environment: str) -> None:
         """Remove what is remembered of an environment of which no instance and no network is left (which images were
         made for it); harmless where something is there. Volumes stay."""
-        ...
 
     def sweep(self) -> list[str]:
         """Remove what commands that were killed left on the machine, of any environment that is no more; what was
         removed, for people. Harmless at any time."""
-        ...
 
     def instances(self, environment: str) -> list[Instance]: ...
 
@@ -217,7 +215,6 @@ class Backend(Protocol):
     ) -> int:  # fmt: skip
         """Join a running instance's own stdio until it ends; its exit code, 0 when the detach keys were typed. Raises
         NotFoundError, ConflictError when it is not running, UsageError for keys that cannot be read."""
-        ...
 
     def control(
         self, environment: str, addresses: Sequence[Address], verb: str, *, emit: Emit, signal: str = "",
