@@ -40,7 +40,7 @@ def plan(context: Context) -> int:
         environment, observed, context.backend.capabilities(), only=_only(options), replace=tuple(options.replace),
         refresh_only=options.refresh_only,
     )  # fmt: skip
-    _refuse_errors(made)
+    _tell(context, made)
     if options.output:
         _save(made, options.output)
     layers = _layers(context, made, environment, observed.images)
@@ -82,6 +82,7 @@ def add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--detach", action="store_true", help="the default: return when everything is started")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     parser.add_argument("--build", action="store_true", help="build images again even where their inputs are unchanged")
+    parser.add_argument("--frozen", action="store_true", help="build and pull nothing that envkit.lock does not cover")
     parser.add_argument("--pull", choices=POLICIES, default="", help="when to ask registries, for every image")
     parser.add_argument("--quiet-pull", action="store_true", help="do not show how far pulls are")
     parser.add_argument("--wait", action="store_true", help="return when every service is running and healthy")
@@ -112,6 +113,10 @@ def converge(
 
     options, terminal = context.options, context.terminal
     environment = loaded.environment
+    if options.frozen:
+        from envkit.cli.lock import freeze
+
+        freeze(environment)
     if options.pull:
         from envkit.reconcile.registry import with_policy
 
@@ -125,7 +130,7 @@ def converge(
             environment, context.backend.observe(environment), context.backend.capabilities(), only=_only(options),
             replace=tuple(options.replace), refresh_only=options.refresh_only,
         )  # fmt: skip
-    _refuse_errors(made)
+    _tell(context, made)
     if made.is_empty or options.dry_run:
         if not options.dry_run:
             context.backend.maintain(environment.name)
@@ -222,12 +227,13 @@ def _wait_ready(context: Context, environment: Environment) -> int:
     return 0
 
 
-def _refuse_errors(made: Plan) -> None:
-    errors = [item for item in made.diagnostics if item.is_error]
-    if errors:
+def _tell(context: Context, made: Plan) -> None:
+    """Show what the backend cannot honour in full. Raises InputError when something would change its meaning."""
+    if any(item.is_error for item in made.diagnostics):
         from envkit.errors import InputError
 
         raise InputError(made.diagnostics)
+    context.show_warnings(made.diagnostics)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

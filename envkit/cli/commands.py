@@ -70,7 +70,7 @@ COMMANDS = (
     Command("images", "image", "images", "list the images that services use", _IMAGES),
     Command("volume", "volume", "volume", "ls, rm: named volumes", _IMAGES),
     Command("volumes", "look", "volumes", "list the environment's volumes", _IMAGES),
-    Command("lock", "registry", "lock", "write the digests of referenced images to envkit.lock", _IMAGES),
+    Command("lock", "lock", "lock", "lock what images are made of, in envkit.lock", _IMAGES),
     Command("gc", "project", "gc", "free the space of what nothing uses", _CARE),
     Command("schema", "project", "schema", "print the JSON schema of envkit.yaml", _CARE),
     Command("completion", "project", "completion", "print a completion script for bash, zsh or fish", _CARE),

@@ -23,6 +23,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--push", action="store_true", help="push what was built")
     parser.add_argument("--with-dependencies", action="store_true", help="the services that these depend on as well")
     parser.add_argument("--check", action="store_true", help="only read the Dockerfiles, and say what is wrong")
+    parser.add_argument("--frozen", action="store_true", help="fail for what envkit.lock does not cover")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the digests")
     parser.set_defaults(include_deps=False, ignore_push_failures=False)
 
@@ -34,6 +35,10 @@ def build(context: Context) -> int:
     options = context.options
     arguments = parse_arguments(options.build_arg, os.environ)
     loaded = context.load(write_cache=True)
+    if options.frozen:
+        from envkit.cli.lock import freeze
+
+        freeze(loaded.environment)
     names = _wanted(loaded.environment, _with_dependencies(loaded.environment, options))
     if options.check:  # loading has read them
         context.terminal.err("Check complete, no problems found.")
@@ -70,6 +75,7 @@ def _with_dependencies(environment: Environment, options: argparse.Namespace) ->
 def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE")
     parser.add_argument("-q", "--quiet", action="store_true", help="only digests")
+    parser.add_argument("--format", default="table", metavar="FORM", help="table, json, or a Go template")
 
 
 def images(context: Context) -> int:
@@ -87,6 +93,13 @@ def images(context: Context) -> int:
         for row in rows:
             if row["digest"]:
                 context.terminal.out(row["digest"])
+    elif context.options.format not in ("", "table"):
+        from envkit.cli.stream import formatted_rows
+        from envkit.views.compose import IMAGES, images_row
+
+        shown = [images_row(row, store.image(row["digest"]).config) for row in rows if row["digest"]]
+        if text := formatted_rows(context, context.options.format, shown, IMAGES):
+            context.terminal.out(text)
     else:
         table = [[row["service"], row["image"], (row["digest"] or "not here")[:19]] for row in rows]
         context.terminal.out(render_table(["SERVICE", "IMAGE", "DIGEST"], table, context.terminal.style))

@@ -1,4 +1,4 @@
-"""pull, push, lock; image pull, image push."""
+"""pull, push; image pull, image push."""
 
 from __future__ import annotations
 
@@ -90,44 +90,6 @@ def image_push(context: Context) -> int:
         return push_image(store, job.reference, to=options.to, emit=emit, address=job.address, environ=context.environ)
 
     return _move(context, jobs, work, "push", emit, False)
-
-
-def add_lock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--update", action="store_true", help="ask again for what is locked already")
-    parser.add_argument("--frozen", action="store_true", help="write nothing; fail where something is not locked")
-
-
-def lock(context: Context) -> int:
-    """Ask for the digest of every reference that is not locked, and write envkit.lock."""
-    from envkit.image.lockfile import of_project
-    from envkit.image.pull import look
-    from envkit.reconcile.registry import references
-
-    options = context.options
-    environment = context.load().environment
-    used = references(environment)
-    locked = of_project(environment.directory)
-    missing = [name for name in used if options.update or not locked.get("references", name)]
-    missing = [name for name in missing if "@" not in name]
-    if options.frozen and missing and not options.update:
-        hint = "run `envkit lock` and commit it"
-        raise EnvkitError("envkit.lock does not cover every image", ", ".join(missing), hint)
-    changed = {}
-    for name in missing:
-        digest = look(name, context.environ).digest
-        if locked.get("references", name) != digest:
-            locked.record("references", name, digest)
-            changed[name] = digest
-    if not options.frozen:
-        locked.write()
-    if context.json:
-        context.print_json(changed)
-    else:
-        for name, digest in changed.items():
-            context.terminal.out(f"{name} {digest}")
-        if not changed:
-            context.terminal.out(f"No changes. {len(used)} references are locked.")
-    return 0
 
 
 def _run(context: Context, jobs: Sequence[Job], verb: str, quiet: bool, lenient: bool) -> int:

@@ -104,7 +104,7 @@ def scale(context: Context) -> int:
     options = context.options
     numbers = _numbers(options.scale)
     options.only, options.replace, options.refresh_only = [], [], False
-    options.pull, options.yes, options.wait = "", False, False
+    options.pull, options.yes, options.wait, options.frozen = "", False, False, False
     loaded = context.load(tuple(numbers), write_cache=True)
     wishes = Wishes(tuple(numbers), no_deps=options.no_deps, scale=numbers, keep_orphans=True)
     return converge(context, loaded, wishes)[0]
@@ -158,6 +158,7 @@ def _add_creation(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--build", action="store_true", help="build images first, even where nothing has changed")
     parser.add_argument("--no-build", action="store_true", help="build nothing")
+    parser.add_argument("--frozen", action="store_true", help="build and pull nothing that envkit.lock does not cover")
     parser.add_argument("--pull", choices=POLICIES, default="", help="when to ask registries, for every image")
     parser.add_argument("--force-recreate", action="store_true", help="replace instances that are as they should be")
     parser.add_argument("--no-recreate", action="store_true", help="replace no instance that is there")

@@ -145,11 +145,11 @@ _shared: dict[str, Lockfile] = {}
 _sharing = threading.Lock()
 
 
-def of_project(directory: str, *, refresh: bool = False) -> Lockfile:
-    """The lock of the project in directory: one object for all builds of this process. refresh: see Lockfile; what the
-    first build of the process says counts."""
+def of_project(directory: str, *, refresh: bool = False, frozen: bool = False) -> Lockfile:
+    """The lock of the project in directory: one object for all builds of this process. refresh and frozen: see Lockfile;
+    what the first caller of the process says counts."""
     path = os.path.join(os.path.abspath(directory), NAME)
     with _sharing:
         if path not in _shared:
-            _shared[path] = Lockfile.read(path, refresh=refresh)
+            _shared[path] = Lockfile.read(path, refresh=refresh, frozen=frozen)
         return _shared[path]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from calendar import timegm
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from envkit.observed.state import Health, Instance, InstanceState
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PS = ("Name", "Image", "Command", "Service", "CreatedAt", "Status", "Ports")
 STATS = ("Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
+IMAGES = ("ContainerName", "Repository", "Tag", "Platform", "ID")
 LS = ("Name", "Status")
 VOLUMES = ("Driver", "Name")
 _PORT = re.compile(r"(?:(?P<host>.*):)?(?P<published>\d+)->(?P<target>\d+)/(?P<protocol>\w+)")
@@ -74,6 +75,18 @@ def volume_row(row: VolumeInfo) -> dict[str, Any]:
     return {
         "Availability": "N/A", "Driver": row.driver, "Group": "N/A", "Labels": "", "Links": "N/A",
         "Mountpoint": row.path, "Name": row.name, "Scope": "local", "Size": "N/A", "Status": "N/A",
+    }  # fmt: skip
+
+
+def images_row(row: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """One service's image as `docker compose images --format json` describes it. row: service, image and digest."""
+    repository, colon, tag = str(row["image"]).rpartition(":")
+    if not colon or "/" in tag:
+        repository, tag = str(row["image"]), "latest"
+    platform = f"{config.get('os', 'linux')}/{config.get('architecture', '')}"
+    return {
+        "ID": str(row["digest"]), "ContainerName": row["service"], "Repository": repository, "Tag": tag,
+        "Platform": platform, "Created": config.get("created", ""),
     }  # fmt: skip
 
 
