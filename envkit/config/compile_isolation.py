@@ -45,7 +45,7 @@ def capability(text: str) -> str:
 def ulimits(written: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """`ulimits:` with soft and hard limit each."""
     return {
-        name: {"soft": int(value["soft"]), "hard": int(value["hard"])} if isinstance(value, Mapping)
+        name: {"soft": int(value.get("soft", 0)), "hard": int(value.get("hard", 0))} if isinstance(value, Mapping)
         else {"soft": int(value), "hard": int(value)}
         for name, value in written.items()
     }  # fmt: skip
