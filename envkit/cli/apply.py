@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from envkit.backend.base import Materials
     from envkit.cli.context import Context
     from envkit.config.environment import Loaded
-    from envkit.events import Emit
+    from envkit.events import Emit, Event
     from envkit.plan.manner import Manner
     from envkit.plan.model import Plan
     from envkit.plan.wishes import Wishes
@@ -180,7 +180,7 @@ def carry_out(
     emit = context.emit()
     started = time.monotonic()
     outcome = apply_plan(
-        made, context.backend, environment, materials=materials, emit=_shown(context, emit),
+        made, context.backend, environment, materials=materials, emit=shown(context, emit),
         parallel=context.parallel(), lock_timeout=context.options.lock_timeout, home=context.home,
         manner=manner or AS_WRITTEN,
     )  # fmt: skip
@@ -192,12 +192,20 @@ def carry_out(
     return 1 if outcome.failed else 0
 
 
-def _shown(context: Context, emit: Emit) -> Emit:
-    if not getattr(context.options, "quiet_pull", False):
-        return emit
-    from envkit.cli.registry import without_pulls
+def shown(context: Context, emit: Emit) -> Emit:
+    """emit, without how far pulls and builds are where the flags say so."""
+    if getattr(context.options, "quiet_pull", False):
+        from envkit.cli.registry import without_pulls
 
-    return without_pulls(emit)
+        emit = without_pulls(emit)
+    if getattr(context.options, "quiet_build", False):
+        loud = emit
+
+        def emit(event: Event) -> None:
+            if "layer" not in event.data:
+                loud(event)
+
+    return emit
 
 
 def _apply_saved(context: Context, path: str) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from envkit.cli.words import Namespace
     from envkit.config.environment import Loaded
     from envkit.config.options import LoadOptions
+    from envkit.diagnostics import Diagnostic
     from envkit.events import Emit
     from envkit.spec.environment import Environment
     from envkit.views.terminal import Terminal
@@ -73,7 +74,7 @@ class Context:
         from envkit.config.environment import load_environment
 
         loaded = load_environment(self.load_options(services), self.home, write_cache=write_cache)
-        self.show_warnings(loaded.environment)
+        self.show_warnings(loaded.environment.warnings)
         return loaded
 
     def identify(self) -> Environment:
@@ -103,12 +104,12 @@ class Context:
                     hint="use lower-case letters, digits, `-` and `_`, beginning with a letter or digit",
                 )
 
-    def show_warnings(self, environment: Environment) -> None:
-        """The environment's warnings, once per command."""
-        if environment.warnings and not self.json:
+    def show_warnings(self, warnings: Sequence[Diagnostic]) -> None:
+        """Show what was found in the files, or what the backend cannot honour in full, on stderr."""
+        if warnings and not self.json:
             from envkit.views.diagnostics import render_diagnostic
 
-            for item in environment.warnings:
+            for item in warnings:
                 self.terminal.err(render_diagnostic(item, self.terminal.err_style, base=self.cwd))
 
     def environment_name(self) -> str:

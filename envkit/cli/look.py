@@ -97,7 +97,8 @@ def port(context: Context) -> int:
         if (row.service, row.replica) == (options.service, options.index or 1):
             for text in row.ports:
                 if text.endswith(wanted):
-                    context.terminal.out(text.removesuffix(wanted))
+                    place = text.removesuffix(wanted)
+                    context.terminal.out(place if ":" in place else f"0.0.0.0:{place}")
                     return 0
     raise NotFoundError("no such published port", f"{options.service} does not publish {number}/{protocol}")
 

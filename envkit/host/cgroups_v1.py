@@ -58,8 +58,6 @@ class CgroupsV1(Cgroups):
             found.add("cpu_shares")
             if os.path.exists(f"{cpu}/cpu.cfs_quota_us") or self._any_has(cpu, "cpu.cfs_quota_us"):
                 found |= {"cpus", "cpu_quota", "cpu_period"}
-            if os.path.exists(f"{cpu}/cpu.rt_runtime_us"):
-                found |= {"cpu_rt_runtime", "cpu_rt_period"}
         if "cpuset" in self.controllers:
             found.add("cpuset")
         if "pids" in self.controllers:

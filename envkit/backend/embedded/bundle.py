@@ -80,6 +80,8 @@ def _mounts(spec: Mapping[str, Any], facts: Facts) -> list[mounts.Mount]:
         privileged=bool(spec.get("privileged")), shm_size=int(spec.get("shm_size") or 0), shm_source=facts.shm_source,
         mqueue="ipc" in facts.namespaces, cgroup=bool(facts.cgroup),
     )  # fmt: skip
+    if spec.get("ipc") == "none":
+        fixed = [row for row in fixed if row["destination"] != "/dev/shm"]
     if facts.init:
         fixed.append(mounts.file_bind(facts.init, process.INIT, read_only=True))
     own = [row for row in facts.files if row["destination"].rstrip("/") not in taken]
