@@ -59,6 +59,7 @@ def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
         found += _service(resource)
         found += _limits(resource, supported)
         found += _external_links(home, environment, resource)
+        found += _inner_ports(environment, resource)
         if not environment.hardened:  # there, `allow: [runtime-socket]` has been asked for
             found += _sockets(resource)
     for address, resource in environment.resources.items():
@@ -140,6 +141,17 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
             f"service {name!r}: user namespaces per service are not available", "leave it out",
         )  # fmt: skip
     yield from _security(resource)
+
+
+def _inner_ports(environment: Environment, resource: Resource) -> Iterator[Diagnostic]:
+    """Published ports of a service that no network connects with the outside."""
+    joined = [environment.get("network", key) for key in resource.spec.get("networks") or ()]
+    if resource.spec.get("ports") and joined and all(item and item.spec.get("internal") for item in joined):
+        yield _say(
+            resource, Severity.WARNING, "internal-ports", "ports",
+            f"service {resource.address.name!r} has internal networks only: nobody but this host reaches its ports",
+            "join a network that is not internal as well, or take the ports away",
+        )  # fmt: skip
 
 
 def _sockets(resource: Resource) -> Iterator[Diagnostic]:

@@ -120,6 +120,12 @@ class Workshop:
 
     def _host_bind(self, row: Mapping[str, Any]) -> Bind:
         source = str(row["source"])
+        if not self.engine.same_outside(source):
+            raise EnvkitError(
+                "A bind mount's source cannot be seen",
+                f"{source} was mounted after the engine was started, and this host does not propagate mounts",
+                "`envkit down` every environment once, then apply again",
+            )
         if not os.path.lexists(source):
             if not row.get("create_host_path"):
                 raise NotFoundError(
@@ -128,13 +134,7 @@ class Workshop:
                 )  # fmt: skip
             os.makedirs(source, exist_ok=True)
         if not os.path.exists(source):
-            raise NotFoundError("A bind mount's source is a dangling link", source)
-        if not self.engine.same_outside(source):
-            raise EnvkitError(
-                "A bind mount's source cannot be seen",
-                f"{source} was mounted after the engine was started, and this host does not propagate mounts",
-                "`envkit down` every environment once, then apply again",
-            )
+            raise NotFoundError("A bind mount's source is a dangling link", source, "correct where the link leads")
         return Bind(row, source, is_file=not os.path.isdir(source))
 
     def _volume_bind(self, record: Record, row: Mapping[str, Any], names: Mapping[str, str],
