@@ -78,6 +78,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def run(context: Context) -> int:
     from envkit.backend.base import RunRequest
+    from envkit.cli.apply import shown
     from envkit.events import ignore
     from envkit.reconcile.registry import with_policy
 
@@ -93,7 +94,7 @@ def run(context: Context) -> int:
             "no such service", f"{options.service!r} is not a service of {environment.name}",
             hint=f"there is {', '.join(environment.services) or 'none'}",
         )  # fmt: skip
-    emit = ignore if options.quiet and not context.json else context.emit()
+    emit = ignore if options.quiet and not context.json else shown(context, context.emit())
     if options.dry_run:
         context.terminal.out(f"Would run a one-off of {options.service}.")
         return 0
