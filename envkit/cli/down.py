@@ -148,18 +148,17 @@ def remove_orphans(context: Context) -> int:
 
 
 def _without_orphans(context: Context, environment: Environment, observed: ObservedState) -> list[Address]:
-    """What of a compose file's environment goes when services that are in no file stay; [] for all of it."""
+    """What of a compose file's environment goes when services that are in no file stay, with all that they use; [] for
+    all of it."""
+    from envkit.plan.requires import uses
+
     if environment.hardened or not environment.files:
         return []
     known = {*environment.services, *environment.disabled}
     orphans = {item for item in observed.resources if item.kind == "service" and item.name not in known}
     if not orphans:
         return []
-    kept = set(orphans)
-    for item in orphans:
-        spec = observed.resources[item].spec
-        used = spec.get("networks", {})
-        kept |= {address for address in observed.resources if address.kind == "network" and address.name in used}
+    kept = orphans.union(*(uses(observed.resources[item].spec) for item in orphans))
     if not context.is_set("COMPOSE_IGNORE_ORPHANS") and not context.json:
         style = context.terminal.err_style
         names = ", ".join(sorted({item.name for item in orphans}))

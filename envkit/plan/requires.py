@@ -46,7 +46,7 @@ def require_removals(drafts: Sequence[Draft]) -> None:
     for draft in drafts:
         if draft.address.kind != "service" or draft.observed is None or draft.action is Action.NOOP:
             continue
-        for used in _uses(draft):
+        for used in uses(draft.observed.spec):
             if (other := deleted.get(used)) is not None:
                 other.requires.append(Dependency(draft.address))
         for name in _leans_on(draft):
@@ -54,8 +54,8 @@ def require_removals(drafts: Sequence[Draft]) -> None:
                 below.requires.append(Dependency(draft.address))
 
 
-def _uses(draft: Draft) -> Iterator[Address]:
-    spec: Mapping[str, Any] = draft.observed.spec if draft.observed else {}
+def uses(spec: Mapping[str, Any]) -> Iterator[Address]:
+    """The networks, volumes, secrets and configs that an instance of a service's spec has."""
     for name in spec.get("networks", {}):
         yield Address("network", name)
     for mount in spec.get("mounts", ()):

@@ -190,6 +190,23 @@ def test_flags_that_exclude_each_other(project: Make) -> None:
     shop.run("up", "--exit-code-from", "nobody").assert_failure("no such service", "there is")
 
 
+def test_down_leaves_an_orphan_its_volume(project: Make) -> None:
+    shop = project({"compose.yaml": """
+        services: {old: {image: "box:1", command: [sleep, "600"], stop_grace_period: 0s, volumes: ["kept:/data"]}}
+        volumes: {kept: {}}
+        """})  # fmt: skip
+    shop.run("up", "-d").assert_success()
+    shop.run("exec", "-T", "old", "touch", "/data/file").assert_success()
+    shop.write({"compose.yaml": """
+        services: {new: {image: "box:1", command: [sleep, "600"], stop_grace_period: 0s, volumes: ["gone:/data"]}}
+        volumes: {gone: {}}
+        """})  # fmt: skip
+    shop.run("up", "-d").assert_success()
+    shop.run("down", "--volumes").assert_success().assert_text("old of", "gone").assert_no_text("kept")
+    assert shop.run("exec", "-T", "old", "ls", "/data").assert_success().stdout == "file\n"
+    shop.run("down", "--volumes", "--remove-orphans").assert_success().assert_text("kept")
+
+
 def test_recreating_scaling_and_orphans(project: Make) -> None:
     shop = project(SHOP)
     shop.run("create").assert_success()
