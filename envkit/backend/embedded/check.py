@@ -129,6 +129,12 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
                     resource, Severity.WARNING, "unsupported-endpoint-option", f"networks.{key}.driver_opts.{option}",
                     f"service {name!r}: the option {option!r} of its network {key!r} is not honoured", "take it away",
                 )  # fmt: skip
+    for key in sorted((spec.get("update") or {}).keys() - {"order", "parallelism"}):
+        yield _say(
+            resource, Severity.WARNING, "unsupported-update-config", f"update.{key}",
+            f"service {name!r}: `deploy.update_config.{key}` is not honoured; an update that fails stops where it is",
+            "`order` and `parallelism` are honoured",
+        )  # fmt: skip
     if str(spec.get("mode") or "").endswith("-job"):
         yield _say(
             resource, Severity.WARNING, "unsupported-mode", "mode",

@@ -177,12 +177,8 @@ class Journal:
 
     def send(self, line: Line) -> None:
         severity = _ERROR if line.stream == "stderr" else _INFORMATION
-        body = b"".join(
-            _field(name, value) for name, value in {
-                "MESSAGE": line.text, "PRIORITY": str(severity), "CONTAINER_LOG_EPOCH": str(line.nanoseconds),
-                **self._fields,
-            }.items()
-        )  # fmt: skip
+        fields = {"PRIORITY": str(severity), "CONTAINER_LOG_EPOCH": str(line.nanoseconds), **self._fields}
+        body = _field("MESSAGE", line.text) + b"".join(_field(name, text.encode()) for name, text in fields.items())
         try:
             if self._socket is None:
                 self._socket = _connected(socket.AF_UNIX, socket.SOCK_DGRAM, self.address)
@@ -214,8 +210,7 @@ class Journal:
             self._socket = None
 
 
-def _field(name: str, value: str | bytes) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
+def _field(name: str, data: bytes) -> bytes:
     if b"\n" in data:
         return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
     return name.encode() + b"=" + data + b"\n"

@@ -31,6 +31,7 @@ def _syslog(address, **options):
         ("service", {"external_links": ["other:o"]}, "unsupported-external-links", False),
         ("service", {"reservations": {"devices": [{}]}}, "unsupported-devices", False),
         ("service", {"networks": {"n": {"driver_opts": {"x": "y"}}}}, "unsupported-endpoint-option", False),
+        ("service", {"update": {"parallelism": 1, "delay": 3.0}}, "unsupported-update-config", False),
         ("service", {"mode": "global-job"}, "unsupported-mode", False),
         ("service", {"placement": {"constraints": ["a"]}}, "unsupported-placement", False),
         ("service", {"runtime": "kata"}, "unsupported-runtime", False),
