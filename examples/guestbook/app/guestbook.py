@@ -43,6 +43,8 @@ def create_database():
 def create_app():
     app = flask.Flask(__name__)
     cache = redis.Redis(host=os.environ["CACHE_HOST"], socket_timeout=2)
+    greeting = os.environ["GREETING"]
+    key = f"page:{greeting}"
     create_database()
 
     def entries():
@@ -52,12 +54,12 @@ def create_app():
 
     @app.get("/")
     def index():
-        page = cache.get("page")
+        page = cache.get(key)
         source = "cache"
         if page is None:
             source = "database"
-            page = flask.render_template("index.html", greeting=os.environ["GREETING"], entries=entries()).encode()
-            cache.set("page", page, ex=CACHE_SECONDS)
+            page = flask.render_template("index.html", greeting=greeting, entries=entries()).encode()
+            cache.set(key, page, ex=CACHE_SECONDS)
         return flask.Response(page, headers={"X-Page-From": source})
 
     @app.post("/")
@@ -68,7 +70,7 @@ def create_app():
             flask.abort(400, "Both a name and a message are needed.")
         with connect() as connection, connection.cursor() as cursor:
             cursor.execute("INSERT INTO entry (name, message) VALUES (%s, %s)", (name, message))
-        cache.delete("page")
+        cache.delete(key)
         return flask.redirect("/", 303)
 
     @app.get("/healthz")
