@@ -57,24 +57,27 @@ def take_down(
     made = make_destroy_plan(
         observed, volumes=volumes and not services, timeout=timeout, environment=environment, only=only
     )
+    anonymous = _anonymous(context, environment.name) if volumes and not services else []
+    # A compose file's `-v` is consent enough, as in Compose; envkit.yaml's volumes are asked about.
+    consents = yes or context.options.dry_run or (bool(environment.files) and not environment.hardened)
+    if (made.loses_data or anonymous) and not consents:
+        shown = [render_plan(made, terminal.err_style, base=context.cwd)] if not made.is_empty else []
+        shown += [f"    - volume {name}  # anonymous, LOSES DATA" for name in anonymous]
+        terminal.err("\n".join(shown) + "\n")
+        if not context.confirm("This destroys the data in the volumes above.", "--yes"):
+            terminal.err("Nothing was done.")
+            return 1
     if made.is_empty or context.options.dry_run:
         if not context.options.dry_run:
             forget(context, made, environment)
         if context.json:
             context.emit()
-        elif made.is_empty:
-            terminal.out(f"Nothing to remove: there is nothing of {environment.name}.")
-        else:
+        elif not made.is_empty:
             terminal.out(render_plan(made, terminal.style, base=context.cwd))
+        elif not anonymous:
+            terminal.out(f"Nothing to remove: there is nothing of {environment.name}.")
         code = 0
     else:
-        # A compose file's `-v` is consent enough, as in Compose; envkit.yaml's volumes are asked about.
-        consents = yes or (bool(environment.files) and not environment.hardened)
-        if made.loses_data and not consents:
-            terminal.err(render_plan(made, terminal.err_style, base=context.cwd) + "\n")
-            if not context.confirm("This destroys the data in the volumes above.", "--yes"):
-                terminal.err("Nothing was done.")
-                return 1
         code = carry_out(context, made, environment, NoMaterials(), Manner(timeout=timeout, drop_anonymous=volumes))
     if volumes and not services and not code and not context.options.dry_run:
         _remove_anonymous(context, environment.name)
@@ -167,10 +170,16 @@ def _without_orphans(context: Context, environment: Environment, observed: Obser
     return [address for address in observed.resources if address not in kept]
 
 
+def _anonymous(context: Context, name: str) -> list[str]:
+    """The environment's volumes that no key of a file names."""
+    return [volume.name for volume in context.backend.volumes(name) if not volume.key]
+
+
 def _remove_anonymous(context: Context, name: str) -> None:
     for volume in context.backend.volumes(name):
         if not volume.key and not volume.used_by:
             context.backend.remove_volume(volume.name)
+            context.terminal.err(f"  {context.terminal.err_style('✓', 'green')} volume {volume.name} removed")
 
 
 def _remove_images(context: Context, environment: Environment, services: list[str], *, everything: bool) -> None:

@@ -244,9 +244,9 @@ def test_things_that_are_not_running(project):
 
 
 def test_losing_data_needs_two_words(project):
-    there = project(one(f"{command(LOOP)}, volumes: ['data:/data']", more="volumes: {data: {}}\n"))
+    there = project(one(f"{command(LOOP)}, volumes: ['data:/data', /scratch]", more="volumes: {data: {}}\n"))
     there.run("apply").assert_success()
-    there.run("down", "--volumes").assert_code(125).assert_text("--yes", "volume.data")
+    there.run("down", "--volumes").assert_code(125).assert_text("--yes", "volume.data", "trouble_web-1", "LOSES DATA")
     assert len(there.run("ps", "--json").json) == 1
     there.run("down", "--volumes", "--yes").assert_success()
     assert there.run("volume", "ls", "--json").json == []
