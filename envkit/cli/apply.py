@@ -126,10 +126,14 @@ def converge(
     else:
         from envkit.plan.planner import make_plan
 
-        made = make_plan(
-            environment, context.backend.observe(environment), context.backend.capabilities(), only=_only(options),
-            replace=tuple(options.replace), refresh_only=options.refresh_only,
-        )  # fmt: skip
+        observed = context.backend.observe(environment, thorough=False)
+        flags: dict[str, Any] = {
+            "only": _only(options), "replace": tuple(options.replace), "refresh_only": options.refresh_only,
+        }  # fmt: skip
+        made = make_plan(environment, observed, context.backend.capabilities(), **flags)
+        if not made.is_empty and not observed.thorough:
+            observed = context.backend.observe(environment)
+            made = make_plan(environment, observed, context.backend.capabilities(), **flags)
     _tell(context, made)
     if made.is_empty or options.dry_run:
         if not options.dry_run:

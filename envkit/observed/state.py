@@ -61,13 +61,15 @@ class ObservedResource:
 class ObservedState:
     """resources: this environment's, by address. images: reference or image key -> digest, for every image the desired
     services name and the backend has. generation: number of the last completed apply (0: none). offered: reference ->
-    digest (or a text, where it is not known) of what its registry has, or envkit.lock demands, in place of it."""
+    digest (or a text, where it is not known) of what its registry has, or envkit.lock demands,
+    in place of it. thorough: False: what costs much per instance was left out."""
 
     environment: str
     resources: Mapping[Address, ObservedResource] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     generation: int = 0
     offered: Mapping[str, str] = field(default_factory=dict)
+    thorough: bool = True
 
 
 @value

@@ -46,7 +46,7 @@ def drift_of(observed: ObservedResource, effect: Callable[[str], Effect], ignore
         before, after = observed.expected.get(path), observed.actual.get(path)
         if before == after or ignored(observed.address, path):
             continue
-        cost = _state_effect(after) if path == "state" else effect(path)
+        cost = Effect.NONE if path == "health" else _state_effect(after) if path == "state" else effect(path)
         parent, _, name = path.rpartition(".")
         before, after = mask((parent,) if parent else (), name, before, after)
         found.append(AttributeChange(path, before, after, "", cost))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _COLOUR = {"create": "green", "update": "yellow", "replace": "magenta", "delete": "red", "noop": "dim"}
 _LONGEST_VALUE = 100
 _LONGEST_TITLE = 70
+_MOST_FILES = 5
 
 
 def render_plan(
@@ -39,6 +40,8 @@ def render_plan(
             if change.address.kind == "image" and layers:
                 lines += [_layer_line(row, style) for row in layers.get(change.address.name, ())]
         blocks.append("\n".join(lines))
+    if lost := [line for change in plan.effective for line in _lost_files(change, style)]:
+        blocks.append("\n".join([style("Files written into a container's own layer will be lost:", "yellow"), *lost]))
     if plan.partial:
         blocks.append(style(f"This plan is partial: only {', '.join(plan.partial)}.", "yellow"))
     blocks.append(style(totals(plan), "bold"))
@@ -72,6 +75,18 @@ def _change_lines(change: Change, style: Style, base: str, symbol: str) -> Itera
     width = max((len(item.path) for item in change.attributes), default=0)
     for item in change.attributes:
         yield _attribute_line(item, width, style, base)
+
+
+def _lost_files(change: Change, style: Style) -> Iterable[str]:
+    """The files that die with an instance which is replaced or deleted."""
+    if change.observed is None or not (change.action.replaces or change.action is Action.DELETE):
+        return
+    files = change.observed.attributes.get("files") or ()
+    shown = [str(item) for item in files[:_MOST_FILES]]
+    if files:
+        more = ["…"] if len(files) > len(shown) else []
+        hint = style(f"# envkit diff {change.address.name} shows all", "dim")
+        yield f"    {change.address}: {', '.join([*shown, *more])}  {hint}"
 
 
 def _layer_line(row: Mapping[str, Any], style: Style) -> str:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 IN_PLACE = frozenset({
     "limits", "labels", "deploy_labels", "restart", "healthcheck", "stop_signal", "stop_grace_period",
-    "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published",
+    "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published", "interfaces", "routes",
 })  # fmt: skip
-RESTART = frozenset({"state", "monitor"})
+RESTART = frozenset({"state", "monitor", "bundle", "process", "mounted"})
 
 
 class Embedded:
@@ -37,10 +37,10 @@ class Embedded:
 
         return Capabilities(self.name, True, IN_PLACE, RESTART, lambda environment: check(self.home, environment))
 
-    def observe(self, environment: Environment) -> ObservedState:
+    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
         from envkit.backend.embedded.observe import observe
 
-        return observe(self.home, environment)
+        return observe(self.home, environment, thorough=thorough)
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from envkit.address import Address
-from envkit.backend.embedded import bundle, executable, instance, namespaces, teardown
+from envkit.backend.embedded import bundle, executable, instance, namespaces, teardown, vitals
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.mounts import SHM_SIZE
 from envkit.backend.embedded.picture import Picture
@@ -68,6 +68,7 @@ class Bundler:
             write_atomic(record.path("config.json"), data, 0o600, durable=False)
         else:
             records.spill(record.path("config.json"), data)
+        vitals.write(record, config, data)
         return warnings
 
     def _peer(self, kind: str, name: str) -> namespaces.Peer | None:

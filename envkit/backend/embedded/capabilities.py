@@ -5,9 +5,11 @@ Names: capabilities(7). The default set is the one that Docker and containerd gi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from envkit.errors import EnvkitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # In the kernel's numbering: include/uapi/linux/capability.h.
 ALL = (

@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from envkit.backend.embedded import devices, instance, limits
+from envkit.backend.embedded import devices, instance, limits, vitals
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.wiring import Wires
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import write_atomic
 from envkit.plan.model import Change
 
-_WIRED = ("published.", "networks.")
+_WIRED = ("published.", "networks.", "interfaces.", "routes.")
+_FOREIGN = ("interfaces.foreign[", "routes.")
 
 
 def update(record: Record, change: Change, wires: Wires) -> None:
@@ -29,6 +30,8 @@ def update(record: Record, change: Change, wires: Wires) -> None:
     record.limits = cgroups.effective(wanted)
     if "state" in paths:
         instance.resume(record)
+    if wrong := [path for path in paths if path.startswith(_FOREIGN)]:
+        wires.take_away(record, wrong)
     if any(path.startswith(_WIRED) for path in paths):
         wires.mend([record])
     record.desired, record.complete = "running", True
@@ -45,4 +48,6 @@ def _rewrite_limits(record: Record, wanted: Mapping[str, Any], cgroups: Cgroups)
         return
     kept = limits.kept(wanted, cgroups.supported)
     config["linux"]["resources"] = {**limits.resources(kept, devices.number), "devices": old.get("devices", [])}
-    write_atomic(path, json.dumps(config).encode(), 0o600, durable=False)
+    data = json.dumps(config).encode()
+    write_atomic(path, data, 0o600, durable=False)
+    vitals.write(record, config, data)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from envkit.backend.embedded import vitals
 from envkit.backend.embedded.record import Record, slurp
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.status import Status, await_exits, init_of, monitor_is_alive, monitor_pid, status
@@ -43,7 +44,9 @@ def create(record: Record) -> int:
         forget(record)
     step("instance.create")
     try:
-        return conmon.create(record, runtime_of(record.home))
+        pid = conmon.create(record, runtime_of(record.home))
+        vitals.keep_mounts(record, pid)
+        return pid
     except EnvkitError as error:
         forget(record)
         raise failed(record, error) from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from envkit.backend.embedded.network_state import Member, State
+    from envkit.backend.embedded.network_state import Member, Network, State
     from envkit.host.home import Home
 
 FAMILY = "inet"
@@ -114,6 +114,20 @@ class Observation:
             expected[path] = text
             actual[path] = text if there else "missing"
         return expected, actual
+
+    def inside(self, identity: str, pid: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(expected, actual) of what differs inside one instance's network namespace."""
+        member = self.state.members.get(identity)
+        if member is None:
+            return {}, {}
+        from envkit.backend.embedded.network_inside import inside
+
+        unplugged = [key for key, item in member.endpoints.items() if item.veth not in self._links]
+        return inside(member, self._by_id, pid, unplugged)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Network]:
+        return {item.id: item for one in reach(self.home, self.state) for item in one.networks.values()}
 
     def _ports(self, member: Member) -> list[tuple[str, str, bool]]:
         """(path, text, is it led) of every port."""

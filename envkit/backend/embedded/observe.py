@@ -10,11 +10,12 @@ import os
 import time
 
 from envkit.address import Address
-from envkit.backend.embedded import images, resources, volumes, wiring
+from envkit.backend.embedded import images, live, resources, volumes, wiring
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.status import Status, monitor_is_alive
 from envkit.backend.embedded.status import status as status_of
 from envkit.host.cgroups import Cgroups
+from envkit.host.uts import hostnames
 from envkit.lean import json
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
 
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
     from envkit.host.home import Home
     from envkit.spec.environment import Environment
 
+FEW = 16
+"""So many instances are looked at closely in any case: half a millisecond each."""
 
-def observe(home: Home, environment: Environment) -> ObservedState:
-    """The environment as it is. Harmless, and quick, when nothing of it exists."""
+
+def observe(home: Home, environment: Environment, *, thorough: bool = True) -> ObservedState:
+    """The environment as it is. Harmless, and quick, when nothing of it exists.
+
+    A look that need not be thorough leaves out what is read of every process itself, where there are many.
+    """
     name = environment.name
     found: dict[Address, ObservedResource] = {}
     present = [record for record in records.load_all(home, name) if not record.oneoff]
@@ -44,14 +51,19 @@ def observe(home: Home, environment: Environment) -> ObservedState:
             )
     known = images.observe(home, environment)
     found.update(known.resources)
+    states = {record.id: status_of(record) for record in present}
+    closely = thorough or len(present) <= FEW
+    names = hostnames(item.pid for item in states.values() if item.is_alive) if closely else {}
     for record in present:
-        found[record.address] = _service(home, record, wires)
+        found[record.address] = _service(home, record, states[record.id], wires, names if closely else None)
     generation = resources.environment_facts(home, name).get("generation", 0) if present or found else 0
-    return ObservedState(name, found, known.digests, int(generation), known.offered)
+    return ObservedState(name, found, known.digests, int(generation), known.offered, closely)
 
 
-def _service(home: Home, record: Record, wires: wiring.Observer) -> ObservedResource:
-    status = status_of(record)
+def _service(
+    home: Home, record: Record, status: Status, wires: wiring.Observer, hostnames: Mapping[int, str] | None
+) -> ObservedResource:
+    """hostnames: what processes see as their host's name; None: the process itself is not looked at."""
     attempts = small_file(record, "supervisor.json")
     state = _shown_state(status, attempts)
     expected: dict[str, Any] = {"state": InstanceState.RUNNING.value}
@@ -66,9 +78,20 @@ def _service(home: Home, record: Record, wires: wiring.Observer) -> ObservedReso
         wanted, wired = wires.instance(record)
         expected.update(wanted)
         actual.update(wired)
+        if hostnames is not None:
+            found = live.compare(record, status.pid, hostnames.get(status.pid))
+            expected.update(found.expected)
+            actual.update(found.actual)
+            if wired:
+                wanted, wired = wires.inside(record, status.pid)
+                expected.update(wanted)
+                actual.update(wired)
+        if record.healthcheck and health_of(record, status) is Health.UNHEALTHY:
+            expected["health"], actual["health"] = Health.HEALTHY.value, Health.UNHEALTHY.value
     return ObservedResource(
         record.address, record.spec, record.fingerprint, expected, actual, record.image_digest,
-        _attributes(record, status, attempts), missing=record.complete and not status.ever, complete=record.complete,
+        _attributes(record, status, attempts, closely=hostnames is not None),
+        missing=record.complete and not status.ever, complete=record.complete,
     )  # fmt: skip
 
 
@@ -78,7 +101,9 @@ def _shown_state(status: Status, attempts: Mapping[str, Any]) -> InstanceState:
     return status.state
 
 
-def _attributes(record: Record, status: Status, attempts: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(
+    record: Record, status: Status, attempts: Mapping[str, Any], *, closely: bool
+) -> dict[str, Any]:
     result: dict[str, Any] = {
         "id": record.id, "name": record.name, "desired": record.desired, "depends_on": record.depends_on,
         "pid": status.pid, "exit_code": status.exit_code, "oom": status.oom, "image": record.image,
@@ -88,6 +113,10 @@ def _attributes(record: Record, status: Status, attempts: Mapping[str, Any]) -> 
         result["health"] = health_of(record, status).value
     if not record.shared_root:
         result["root_changed"] = _has_written(record)
+        if closely and result["root_changed"]:
+            from envkit.backend.embedded.written import first_written
+
+            result["files"] = first_written(record)
     return result
 
 
@@ -126,10 +155,12 @@ def health_of(record: Record, status: Status) -> Health:
 
 def instances(home: Home, environment: str) -> list[Instance]:
     """The rows of `ps`: every instance of the environment, one-offs included."""
-    return [_row(record) for record in records.load_all(home, environment)]
+    rows = records.load_all(home, environment)
+    facts = resources.environment_facts(home, environment) if rows else {}
+    return [_row(record, facts) for record in rows]
 
 
-def _row(record: Record) -> Instance:
+def _row(record: Record, facts: Mapping[str, Any]) -> Instance:
     status = status_of(record)
     attempts = small_file(record, "supervisor.json")
     spec = record.spec
@@ -140,7 +171,7 @@ def _row(record: Record) -> Instance:
         started_at=_moment(status.started_at), restarts=int(attempts.get("restarts") or 0), detail=status.detail,
         created_at=record.created_at, finished_at=_moment(status.finished_at),
         command=" ".join([*(spec.get("entrypoint") or ()), *(spec.get("command") or ())]),
-        networks=tuple(spec.get("networks") or ()), labels=spec.get("labels") or {},
+        networks=tuple(spec.get("networks") or ()), labels=_labels(record, facts),
     )  # fmt: skip
 
 
@@ -165,3 +196,17 @@ def environments(home: Home) -> list[str]:
     except FileNotFoundError:
         names = set()
     return sorted(names | {volume.environment for volume in volumes.load_all(home)})
+
+
+def _labels(record: Record, facts: Mapping[str, Any]) -> Mapping[str, str]:
+    """The service's labels and Compose's own. facts: the environment's."""
+    from envkit.backend.ownership import compose_labels
+
+    return {
+        **(record.spec.get("labels") or {}),
+        **compose_labels(
+            record.environment, record.service, record.replica, fingerprint=record.fingerprint,
+            image_digest=record.image_digest, directory=str(facts.get("directory") or ""),
+            files=facts.get("files") or (), oneoff=record.oneoff,
+        ),
+    }  # fmt: skip

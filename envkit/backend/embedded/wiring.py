@@ -171,6 +171,14 @@ class Wires:
 
             publish.rebuild(self.home, self.environment.name)
 
+    def take_away(self, record: Record, paths: Sequence[str]) -> None:
+        """Take away what somebody else has added inside the instance's network namespace (network_inside's paths)."""
+        from envkit.backend.embedded.network_inside import take_away_foreign
+
+        member = network_state.load(self.home, self.environment.name).members.get(record.id)
+        if member is not None:
+            take_away_foreign(member, list(paths))
+
     def files(self, record: Record, peer: Peer | None) -> list[Mount]:
         """The mounts of /etc/hosts, /etc/hostname and /etc/resolv.conf; their files are in the record directory.
 
@@ -286,3 +294,7 @@ class Observer:
     def instance(self, record: Record) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """(expected, actual) of one instance's links and published ports."""
         return ({}, {}) if self._observation is None else self._observation.instance(record.id)
+
+    def inside(self, record: Record, pid: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """(expected, actual) of what differs inside the instance's network namespace."""
+        return ({}, {}) if self._observation is None else self._observation.inside(record.id, pid)

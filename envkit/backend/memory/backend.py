@@ -60,7 +60,7 @@ class Memory:
             and resource.spec["name"] not in self.world.volumes
         ]  # fmt: skip
 
-    def observe(self, environment: Environment) -> ObservedState:
+    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
         with self._guard:
             resources = {item.address: item for item in self.world.observe(environment.name)}
             images = {
