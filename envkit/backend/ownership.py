@@ -7,7 +7,7 @@ docker compose v2 writes them); envkit itself reads only its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envkit.address import Address
@@ -79,16 +79,31 @@ def instance_labels(
     return {
         **resource.spec.get("labels", {}),
         **labels(environment, address, resource, generation=generation),
-        COMPOSE + "service": address.name,
-        COMPOSE + "container-number": str(address.index),
-        COMPOSE + "oneoff": str(oneoff),
-        COMPOSE + "config-hash": resource.fingerprint.removeprefix("sha256:"),
-        COMPOSE + "image": image_digest,
+        **compose_labels(
+            environment.name, address.name, address.index, fingerprint=resource.fingerprint, image_digest=image_digest,
+            directory=environment.directory, files=environment.files, oneoff=oneoff,
+        ),
         COMPOSE + "depends_on": ",".join(
             f"{item.address.name}:{_CONDITIONS[item.condition]}:{str(item.restart).lower()}" for item in waits
         ),
-        COMPOSE + "project.working_dir": environment.directory,
-        COMPOSE + "project.config_files": ",".join(environment.files),
+    }  # fmt: skip
+
+
+def compose_labels(
+    environment: str, service: str, number: int, *, fingerprint: str, image_digest: str, directory: str,
+    files: Sequence[str], oneoff: bool = False,
+) -> dict[str, str]:  # fmt: skip
+    """What Compose's own labels say of a container, but for its dependencies."""
+    return {
+        COMPOSE + "project": environment,
+        COMPOSE + "version": COMPOSE_VERSION,
+        COMPOSE + "service": service,
+        COMPOSE + "container-number": str(number),
+        COMPOSE + "oneoff": str(oneoff),
+        COMPOSE + "config-hash": fingerprint.removeprefix("sha256:"),
+        COMPOSE + "image": image_digest,
+        COMPOSE + "project.working_dir": directory,
+        COMPOSE + "project.config_files": ",".join(files),
     }
 
 

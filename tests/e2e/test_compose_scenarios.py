@@ -9,14 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.project import Project
 
 pytestmark = pytest.mark.root
-Make = Callable[[Mapping[str, str]], Project]
+Make = Callable[..., Project]
 
 HEAD = """\
 x-sleeper: &sleeper {image: "box:1", command: [sleep, "600"], stop_grace_period: 0s}
@@ -106,6 +106,30 @@ def test_volumes_are_shared_and_outlive_down(project: Make) -> None:
     there.run("down", "--volumes", "--yes").assert_success()
     there.run("up", "-d").assert_success()
     assert in_service(there, "reader", "ls /in | wc -l") == "0"
+
+
+def test_networks_and_volumes_of_another_project(project: Make) -> None:
+    owner = project({"compose.yaml": compose("""
+        name: owner
+        services: {it: {<<: *server, networks: [meet], volumes: ["kept:/data"]}}
+        networks: {meet: {name: meeting}}
+        volumes: {kept: {name: keeping}}
+    """)}, "owner")  # fmt: skip
+    guest = project({"compose.yaml": compose("""
+        name: guest
+        services: {it: {<<: *sleeper, networks: [meet], volumes: ["kept:/data"]}}
+        networks: {meet: {external: true, name: meeting}}
+        volumes: {kept: {external: true, name: keeping}}
+    """)}, "guest")  # fmt: skip
+    guest.run("up", "-d").assert_failure("does not exist")
+    owner.run("up", "-d").assert_success()
+    in_service(owner, "it", "echo kept >/data/file")
+    guest.run("up", "-d").assert_success()
+    assert in_service(guest, "it", "cat /data/file; wget -q -O - http://owner-it-1") == (
+        "kept\n" + in_service(owner, "it", "hostname")
+    )
+    guest.run("down", "--volumes", "--yes").assert_success()
+    assert in_service(owner, "it", "cat /data/file") == "kept", "what is external is never removed"
 
 
 def test_anonymous_volumes_are_inherited(project: Make) -> None:
