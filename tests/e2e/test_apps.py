@@ -31,34 +31,27 @@ def _rows(heavy: bool) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Mapping[str, Any]], str]]:
-    """A function that makes the images of a case, and gives the ENVKIT_HOME that has them."""
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An ENVKIT_HOME with the images of all applications that this run is about. ENVKIT_APPS_HOME names one to keep."""
     top = tmp_path_factory.mktemp("apps")
-    home = os.environ.get("ENVKIT_APPS_HOME") or str(top / "home")
-    there: set[str] = set()
-
-    def have(case: Mapping[str, Any]) -> str:
-        missing = set(case["images"]) - there
-        if missing:
-            provide(home, missing, str(top / "images"))
-            there.update(missing)
-        return home
-
-    yield have
+    kept = os.environ.get("ENVKIT_APPS_HOME") or str(top / "home")
+    chosen = [item.callspec.params["case"] for item in request.session.items if item.path == request.path]
+    provide(kept, {key for case in chosen for key in case["images"]}, str(top / "images"))
+    yield kept
     shutil.rmtree(top)
 
 
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize("case", _rows(heavy=False))
-def test_application(case, installation, tmp_path):
-    _lives(case, installation(case), tmp_path)
+def test_application(case, home, tmp_path):
+    _lives(case, home, tmp_path)
 
 
 @pytest.mark.apps
 @pytest.mark.parametrize("case", _rows(heavy=True))
-def test_heavy_application(case, installation, tmp_path):
-    _lives(case, installation(case), tmp_path)
+def test_heavy_application(case, home, tmp_path):
+    _lives(case, home, tmp_path)
 
 
 def _lives(case: Mapping[str, Any], home: str, directory: Path) -> None:
@@ -124,7 +117,7 @@ class Application(Project):
         while not wanted(*(found := self.fetch(path, form))):
             if time.monotonic() > deadline:
                 raise AssertionError(f"{path} never {what}: {found[0]} {found[1][-2000:]!r}\n{self.state()}")
-            time.sleep(0.2)
+            time.sleep(0.4)
 
     def shows(self, path: str, text: str) -> None:
         """Wait until the page has the text."""

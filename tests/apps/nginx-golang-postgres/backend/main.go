@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	_ "github.com/lib/pq"
 )
@@ -24,6 +25,9 @@ func main() {
 	db, err := connect()
 	if err != nil {
 		log.Fatal(err)
+	}
+	for try := 0; try < 60 && db.Ping() != nil; try++ {
+		time.Sleep(time.Second)
 	}
 	if _, err := db.Exec("CREATE TABLE IF NOT EXISTS posts (title text)"); err != nil {
 		log.Fatal(err)
