@@ -100,7 +100,8 @@ def port(context: Context) -> int:
                     place = text.removesuffix(wanted)
                     context.terminal.out(place if ":" in place else f"0.0.0.0:{place}")
                     return 0
-    raise NotFoundError("no such published port", f"{options.service} does not publish {number}/{protocol}")
+    detail = f"{options.service} does not publish {number}/{protocol}"
+    raise NotFoundError("no such published port", detail, "`envkit ps` shows the published ports")
 
 
 def add_ls(parser: argparse.ArgumentParser) -> None:

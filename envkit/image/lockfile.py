@@ -146,7 +146,7 @@ _sharing = threading.Lock()
 
 
 def of_project(directory: str, *, refresh: bool = False, frozen: bool = False) -> Lockfile:
-    """The lock of the project in directory: one object for all builds of this process. refresh and frozen: see Lockfile;
+    """The lock of the project in directory: one object for all builds of this process. refresh, frozen: see Lockfile;
     what the first caller of the process says counts."""
     path = os.path.join(os.path.abspath(directory), NAME)
     with _sharing:
