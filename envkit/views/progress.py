@@ -12,7 +12,8 @@ from envkit.views.terminal import Terminal
 
 _DOING = {
     "create": "creating", "update": "updating", "replace": "replacing", "delete": "removing", "build": "building",
-    "pull": "pulling", "push": "pushing", "stop": "stopping", "start": "starting", "restart": "restarting", "kill": "killing",
+    "pull": "pulling", "push": "pushing", "stop": "stopping", "start": "starting",
+    "restart": "restarting", "kill": "killing",
     "pause": "pausing", "unpause": "unpausing",
 }  # fmt: skip
 _DONE = {

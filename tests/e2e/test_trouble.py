@@ -139,7 +139,8 @@ def test_not_root(project, tmp_path):
     there = project(one(command(LOOP)))
     os.chmod(tmp_path, 0o755)
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "envkit.cli.main", "apply"],
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "envkit.cli.main",
+         "apply"],
         cwd=there.directory, env=there.environ({"ENVKIT_HOME": str(tmp_path / "elsewhere")}), capture_output=True,
         text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -36,7 +36,8 @@ def test_a_template_is_filled_in(template: str, expected: str | None) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{{.Nothing}}", "{{", "{{}}", "{{end}}", "{{if .Up}}", "{{range .Ports}}{{end}}", "{{explode .Name}}", "{{.Name | }}",
+    ["{{.Nothing}}", "{{", "{{}}", "{{end}}", "{{if .Up}}", "{{range .Ports}}{{end}}", "{{explode .Name}}",
+    "{{.Name | }}",
      "{{upper}}", "{{.Name.First}}"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_an_error(template: str) -> None:
