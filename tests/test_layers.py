@@ -73,7 +73,7 @@ SURFACE = {
     "envkit.observed.state": {"Health", "Instance", "InstanceState", "ObservedResource", "ObservedState"},
     "envkit.errors": {
         "ApplyError", "ConflictError", "EnvkitError", "HostError", "ImageError", "InputError", "NotFoundError",
-        "UnsupportedError", "UsageError",
+        "UnsupportedError", "UsageError", "way_out",
     },
     "envkit.diagnostics": {"Diagnostic", "Diagnostics", "Position", "Severity"},
     "envkit.events": {"Emit", "Event", "EventKind", "ignore"},
