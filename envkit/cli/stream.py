@@ -57,7 +57,7 @@ def add_events(parser: argparse.ArgumentParser) -> None:
 
 def events(context: Context) -> int:
     import json
-    import threading
+    import signal
     import time
 
     options = context.options
@@ -69,7 +69,8 @@ def events(context: Context) -> int:
     if follow and since is None:
         since = time.time()
     if follow and until is not None:
-        threading.Timer(until - time.time(), _interrupt).start()
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, until - time.time()))
     try:
         for row in context.backend.events(context.environment_name(), since=since, follow=follow):
             if _is_later(row["time"], until):
@@ -90,12 +91,6 @@ def events(context: Context) -> int:
         if until is None or time.time() < until:
             raise
     return 0
-
-
-def _interrupt() -> None:
-    import _thread
-
-    _thread.interrupt_main()
 
 
 def add_stats(parser: argparse.ArgumentParser) -> None:
