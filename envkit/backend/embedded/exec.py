@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from envkit.backend.embedded import events, instance
 from envkit.backend.embedded import record as records
+from envkit.backend.embedded.pidfile import PidFile
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.runtime import Runtime, runtime_of
 from envkit.errors import ConflictError, EnvkitError, NotFoundError
@@ -113,12 +114,13 @@ class Exec:
     """The runtime's command for one process: its memory files and its argv. A context manager."""
 
     def __init__(self, record: Record, runtime: Runtime, process: Mapping[str, Any], *options: str) -> None:
-        self._files = [os.memfd_create(name) for name in ("process", "pid", "messages")]
-        body, pid, messages = self._files
+        self._files = [os.memfd_create(name) for name in ("process", "messages")]
+        self._pid = PidFile(runtime)
+        body, messages = self._files
         os.write(body, json.dumps(process).encode())
         self.argv = [
             runtime.path, *runtime.options, f"--log=/proc/self/fd/{messages}", "exec", *options, "--process",
-            f"/proc/self/fd/{body}", "--pid-file", f"/proc/self/fd/{pid}", record.id,
+            f"/proc/self/fd/{body}", "--pid-file", self._pid.path, record.id,
         ]  # fmt: skip
 
     def spawn(self, stdin: int | None = None, inherit: Sequence[int] = ()) -> int:
@@ -141,12 +143,12 @@ class Exec:
     @property
     def files(self) -> tuple[int, ...]:
         """The descriptors that whoever runs argv must inherit."""
-        return tuple(self._files)
+        return (*self._files, self._pid.descriptor)
 
     @property
     def pid(self) -> int:
         """Of the process inside, in our count; 0 as long as it has not begun."""
-        return int(os.pread(self._files[1], 32, 0) or 0)
+        return self._pid.read()
 
     def send(self, number: int) -> None:
         """A signal to the process inside."""
@@ -159,7 +161,7 @@ class Exec:
         if code < 0:
             return 128 - code
         if code and not self.pid:
-            message = os.pread(self._files[2], 4096, 0)
+            message = os.pread(self._files[1], 4096, 0)
             missing = b"not found" in message or b"No such file" in message
             return NOT_FOUND if missing else NOT_EXECUTABLE
         return code
@@ -168,6 +170,7 @@ class Exec:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._pid.close()
         for descriptor in self._files:
             os.close(descriptor)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from envkit.backend.embedded.health import OUTPUT_LIMIT
 from envkit.backend.embedded.loop import Loop
+from envkit.backend.embedded.pidfile import PidFile
 from envkit.backend.embedded.runtime import Runtime
 
 TIMED_OUT = -1
@@ -37,15 +38,15 @@ class Probe:
         self._output = b""
         self._late = False
         body = os.memfd_create("process")
-        self._pid_file = os.memfd_create("pid")
+        self._pid_file = PidFile(runtime)
         self._reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(writer, True)
         try:
             os.write(body, json.dumps({**process, "args": list(argv), "terminal": False}).encode())
             command = runtime.command(
-                "exec", "--process", f"/proc/self/fd/{body}", "--pid-file", f"/proc/self/fd/{self._pid_file}", container
+                "exec", "--process", f"/proc/self/fd/{body}", "--pid-file", self._pid_file.path, container
             )
-            self._runtime_pid = loop.spawn(command, self._ended, output=writer, inherit=(body, self._pid_file))
+            self._runtime_pid = loop.spawn(command, self._ended, output=writer, inherit=(body, self._pid_file.descriptor))
         finally:
             os.close(body)
             os.close(writer)
@@ -55,7 +56,7 @@ class Probe:
     def kill(self) -> None:
         """End it now, with all it has started; done() follows as after a timeout."""
         self._late = True
-        if pid := int(os.pread(self._pid_file, 32, 0) or 0):
+        if pid := self._pid_file.read():
             end_session(pid)
         with suppress(ProcessLookupError):
             os.kill(self._runtime_pid, signal.SIGKILL)
@@ -74,7 +75,7 @@ class Probe:
         self._read()
         self._loop.unwatch(self._reader)
         os.close(self._reader)
-        os.close(self._pid_file)
+        self._pid_file.close()
         text = self._output.decode(errors="replace")
         if self._late:
             code, text = TIMED_OUT, f"the check did not end within {self._timeout:g} s\n{text}"
