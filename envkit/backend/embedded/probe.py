@@ -46,7 +46,8 @@ class Probe:
             command = runtime.command(
                 "exec", "--process", f"/proc/self/fd/{body}", "--pid-file", self._pid_file.path, container
             )
-            self._runtime_pid = loop.spawn(command, self._ended, output=writer, inherit=(body, self._pid_file.descriptor))
+            files = (body, self._pid_file.descriptor)
+            self._runtime_pid = loop.spawn(command, self._ended, output=writer, inherit=files)
         finally:
             os.close(body)
             os.close(writer)
