@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from envkit.host.home import Home
+from envkit.host.neighbours import prefix
 from tests.support.boxes import LOOP
 from tests.support.project import Project
 
@@ -156,7 +158,8 @@ def test_a_container_is_killed_stopped_removed_and_its_parts_vanish(project):
     there.run("plan").assert_text("service.cache", "stopped")
     there.run("apply").assert_success()
     settled(there)
-    bridge = next(name for name in os.listdir("/sys/class/net") if name.startswith("ek") and _is_bridge(name))
+    ours = prefix(Home(there.home))
+    bridge = next(name for name in os.listdir("/sys/class/net") if name.startswith(ours) and _is_bridge(name))
     subprocess.run(["ip", "link", "delete", bridge], check=True)
     there.run("plan", "--expect-no-changes").assert_code(1).assert_text("network.")
     there.run("apply").assert_success()
