@@ -228,6 +228,10 @@ class Backend(Protocol):
     def copy_to(self, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
         """Unpack a tar stream below the directory path inside the instance."""
 
+    def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
+        """("added", "changed" or "deleted"; absolute path) of every file that an instance has written into its own
+        layer, which dies with it. Raises NotFoundError."""
+
     def usage(self, environment: str) -> list[Usage]: ...
 
     def processes(self, environment: str, services: Sequence[str]) -> dict[str, list[dict[str, str]]]:

@@ -173,9 +173,10 @@ def _plan_wishes(context: Context, environment: Environment, wishes: Wishes) -> 
 
 
 def carry_out(
-    context: Context, made: Plan, environment: Environment, materials: Materials, manner: Manner | None = None
-) -> int:
-    """Run the plan with its progress; the exit code."""
+    context: Context, made: Plan, environment: Environment, materials: Materials, manner: Manner | None = None,
+    *, command: str = "",
+) -> int:  # fmt: skip
+    """Run the plan with its progress; the exit code. command: its name in the journal, where it is another one."""
     import time
 
     from envkit.reconcile.apply import AS_WRITTEN, apply_plan
@@ -186,7 +187,7 @@ def carry_out(
     outcome = apply_plan(
         made, context.backend, environment, materials=materials, emit=shown(context, emit),
         parallel=context.parallel(), lock_timeout=context.options.lock_timeout, home=context.home,
-        manner=manner or AS_WRITTEN,
+        manner=manner or AS_WRITTEN, command=command,
     )  # fmt: skip
     took = time.monotonic() - started
     if context.json:

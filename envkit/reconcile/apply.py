@@ -22,6 +22,7 @@ from envkit.reconcile import generations, journal
 from envkit.reconcile.executor import Executor
 from envkit.reconcile.interrupts import graceful
 from envkit.reconcile.outcome import Outcome
+from envkit.reconcile.verify import BUG, differences
 from envkit.spec.environment import Dependency, Environment
 from envkit.values import replace
 
@@ -33,6 +34,7 @@ AS_WRITTEN = Manner()
 def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
     plan: Plan, backend: Backend, environment: Environment, *, materials: Materials, emit: Emit = ignore,
     parallel: int = 4, lock_timeout: float | None = None, home: Home, manner: Manner = AS_WRITTEN,
+    command: str = "",
 ) -> Outcome:  # fmt: skip
     """Make it so, in this manner, and say how it went.
 
@@ -40,7 +42,10 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
     to an address that the plan left alone. Where the plan could not know an image's digest, services are planned again
     once it is built, so that an image that comes out the same replaces nothing. A failure skips what requires it and
     nothing else. Raises InputError for a plan with errors, ConflictError when the lock is not had, KeyboardInterrupt
-    after an interrupt (the journal is written first).
+    after an interrupt (the journal is written first). command: what the journal calls it instead of apply or down.
+
+    Afterwards the live objects are compared with what was predicted; a difference goes into the journal and is said to
+    be a bug.
     """
     if any(item.is_error for item in plan.diagnostics):
         raise InputError(plan.diagnostics)
@@ -53,7 +58,7 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
         environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout
     ) as session:
         run = _Run(plan, backend, environment, session, emit, parallel, home)
-        run.manner = manner
+        run.manner, run.command = manner, command
         run.carry_out()
     if plan.destroy and not plan.partial and run.outcome.result == "done":
         _forget(home, environment.name)
@@ -73,7 +78,8 @@ class _Run:
         self._emit = emit
         self._executor = Executor(session, emit, parallel)
         self._images: Mapping[str, str] = {}
-        self.manner = AS_WRITTEN
+        self._carried: list[Change] = []
+        self.manner, self.command = AS_WRITTEN, ""
         self.outcome = self._executor.outcome
 
     def carry_out(self) -> None:
@@ -89,12 +95,14 @@ class _Run:
         changes = self._again(self._observe())
         images = [change for change in changes if change.address.kind == "image" and change.action is not Action.NOOP]
         if images:
+            self._carried += images
             self._executor.run(images)
             if not self.outcome.interrupted and any(_depends_on_build(change) for change in changes):
                 changes = self._again(self._observe())
             if self.outcome.failed:
                 changes = self._useful(changes)
         if not self.outcome.interrupted:
+            self._carried += in_manner(changes, self.manner)
             self._executor.run(in_manner(changes, self.manner))
         self._note_unchanged()
 
@@ -166,10 +174,19 @@ class _Run:
                 text = "left as it is: nothing about it changes after all"
                 self._emit(Event(EventKind.SKIPPED, str(change.address), change.action.word, text))
 
+    def _verify(self) -> None:
+        """Say what is not as predicted."""
+        after = self._backend.observe(self._environment, thorough=False)
+        self.outcome.differs = differences(self._carried, self.outcome, after)
+        for text in self.outcome.differs:
+            self._emit(Event(EventKind.WARNING, text.partition(" ")[0], "apply", f"{text}. {BUG}"))
+
     def _record(self, result: str, seconds: float) -> None:
         name = self._environment.name
         if self._plan.destroy and not self._plan.partial and result == "done":
             return  # nothing of the environment is left, its journal included
+        if result in ("done", "failed"):
+            self._verify()
         self.outcome.generation = journal.last_generation(self._home, name) + 1
         if result == "done" and not self._plan.destroy:
             if any(change.address.kind == "image" for change in self._plan.effective):
@@ -178,6 +195,7 @@ class _Run:
         entry = journal.make_entry(
             self._plan, self.outcome, generation=self.outcome.generation, directory=self._environment.directory,
             desired=desired_digest(self._environment), seconds=seconds, result=result,
+            command=self.command,
         )  # fmt: skip
         journal.append_entry(self._home, name, entry)
 

@@ -1,8 +1,9 @@
 """What each apply did: `environments/ENV/journal.jsonl`, one JSON object a line. Never the source of truth.
 
 An entry: generation, time (RFC 3339, UTC), who (user@host), commit (of the directory's git repository, null without),
-command, summary (the plan's totals as text), predicted (action word -> count), result (done, failed, interrupted,
-aborted), changes ([{address, action, reason, result}]), desired (digest of all fingerprints), seconds.
+command, summary (the plan's totals as text), predicted and done (action word -> count), differs (sentences: what is
+not as predicted), result (done, failed, interrupted, aborted), changes ([{address, action, reason, result}]), desired
+(digest of all fingerprints), seconds.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def append_entry(home: Home, environment: str, entry: Mapping[str, Any]) -> None
 
 
 def make_entry(
-    plan: Plan, outcome: Outcome, *, generation: int, directory: str, desired: str, seconds: float, result: str
+    plan: Plan, outcome: Outcome, *, generation: int, directory: str, desired: str, seconds: float, result: str,
+    command: str = "",
 ) -> dict[str, Any]:
     """The entry of one apply or down."""
     return {
@@ -80,9 +82,12 @@ def make_entry(
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "who": _who(),
         "commit": commit_of(directory),
-        "command": "down" if plan.destroy else "apply",
+        "command": command or ("down" if plan.destroy else "apply"),
         "summary": ", ".join(f"{plan.count(word)} to {word}" for word in _WORDS if plan.count(word)),
         "predicted": {word: plan.count(word) for word in _WORDS},
+        "done": {word: sum(change.action.word == word and _result(change.address, outcome) == "done"
+                           for change in plan.effective) for word in _WORDS},
+        "differs": list(outcome.differs),
         "result": result,
         "changes": [
             {"address": str(change.address), "action": change.action.word, "reason": change.reason,

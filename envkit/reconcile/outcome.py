@@ -10,7 +10,8 @@ from envkit.values import field, struct
 @struct
 class Outcome:
     """done: carried out. failed: the culprits with their errors. skipped: not begun, with the reason. unchanged:
-    planned, but not needed after all (an image came out the same). interrupted: the user stopped it."""
+    planned, but not needed after all (an image came out the same). interrupted: the user stopped it. differs: what
+    was done and is not so afterwards, in sentences."""
 
     done: list[Address] = field(default_factory=list)
     failed: dict[Address, EnvkitError] = field(default_factory=dict)
@@ -18,6 +19,7 @@ class Outcome:
     unchanged: list[Address] = field(default_factory=list)
     generation: int = 0
     interrupted: bool = False
+    differs: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[EnvkitError]:

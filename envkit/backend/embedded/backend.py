@@ -97,6 +97,11 @@ class Embedded:
 
         copy_to(self.home, environment, address, path, tar)
 
+    def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
+        from envkit.backend.embedded.written import all_written
+
+        return all_written(self.home, environment, address)
+
     def usage(self, environment: str) -> list[Usage]:
         from envkit.backend.embedded.stats import usage
 

@@ -121,7 +121,10 @@ class EmbeddedSession:
         from envkit.image.store import Store
 
         spec, store = change.resource.spec, Store(self.home)
-        if spec.get("reference"):
+        if foreseen := _foreseen(store, change):
+            digest = foreseen
+            store.tag(str(spec.get("reference") or spec["name"]), digest)
+        elif spec.get("reference"):
             digest = images.fetch(store, self.environment, change.resource, self.emit)
         elif pulled := self._instead_of_build(store, change.resource):
             digest = pulled
@@ -227,6 +230,12 @@ class EmbeddedSession:
             resources.save_environment_facts(self.home, name, facts)
         if not rows:
             salvage.release_engine(self.home, self.engine)
+
+
+def _foreseen(store: Store, change: Change) -> str:
+    """The digest that the plan says the image will have, where the store has it; "" otherwise."""
+    digest = next((str(item.after) for item in change.attributes if item.path == "image_digest"), "")
+    return digest if digest.startswith("sha256:") and store.resolve(digest) == digest else ""
 
 
 def _within(directory: str, resource: Resource) -> Callable[[str], str]:

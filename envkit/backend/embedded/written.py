@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from envkit.address import Address
     from envkit.backend.embedded.record import Record
+    from envkit.host.home import Home
 
 SHOWN = 50
 """So many are named by a plan."""
@@ -36,6 +38,20 @@ def first_written(record: Record) -> list[str]:
             return [*found, "…"]
         found.append(path)
     return found
+
+
+def all_written(home: Home, environment: str, address: Address) -> list[tuple[str, str]]:
+    """Every file of one instance. Raises NotFoundError when there is no such instance."""
+    from envkit.backend.embedded import record as records
+    from envkit.errors import NotFoundError
+    from envkit.image.store import Store
+
+    record = records.find(home, environment, address)
+    if record is None:
+        raise NotFoundError("There is no such instance", str(address), "envkit ps lists them")
+    if record.shared_root:
+        return []
+    return list(written(record, Store(home).image(record.image_digest).trees))
 
 
 def _below(upper: str, place: str, lowers: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -164,6 +164,10 @@ class Memory:
                 if (content := archive.extractfile(member)) is not None:
                     thing.files[f"{path.rstrip('/')}/{member.name}"] = content.read()
 
+    def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
+        """Instances in memory have no layer of their own."""
+        return []
+
     def usage(self, environment: str) -> list[Usage]:
         return [Usage(str(address), 0.0, 0, 0, 0, 0, 0, 0, 0) for address, _ in self._services(environment)]
 
