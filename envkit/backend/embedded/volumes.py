@@ -167,7 +167,10 @@ def release_key(home: Home, environment: str, key: str, keep: str) -> None:
 
 
 def remove(home: Home, name: str) -> None:
-    """Destroy a volume and its data (a host directory that it binds is left alone). Absent is fine."""
+    """Destroy a volume and its data (a host directory that it binds is left alone). Absent is fine.
+
+    The data is moved away at first: cut off at any point, no half of it is ever taken for a volume's content again.
+    """
     place = directory(home, name)
     if not os.path.isdir(place):
         return
@@ -175,6 +178,9 @@ def remove(home: Home, name: str) -> None:
     from envkit.host.mounts import unmount
 
     unmount(data(home, name))
+    with suppress(FileNotFoundError):
+        os.rename(data(home, name), os.path.join(place, f"removed-{os.urandom(4).hex()}"))
+    step("volume.removed")
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(place, "volume.json"))
     remove_tree(place)
