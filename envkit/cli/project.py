@@ -70,9 +70,13 @@ def add_gc(parser: argparse.ArgumentParser) -> None:
 def gc(context: Context) -> int:
     from envkit.image.gc import collect
     from envkit.image.store import Store
+    from envkit.reconcile.generations import images_to_go_back
     from envkit.views.table import bytes_text
 
-    in_use = {item for name in context.backend.environments() for item in context.backend.images_in_use(name)}
+    names = context.backend.environments()
+    in_use = {item for name in names for item in context.backend.images_in_use(name)}
+    if not context.options.all:
+        in_use |= images_to_go_back(context.home, names)
     report = collect(
         Store(context.home), in_use=in_use, dry_run=context.options.dry_run, unused_images=context.options.all
     )

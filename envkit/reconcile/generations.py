@@ -6,8 +6,7 @@ A file holds the compiled environment (secrets are keyed digests in it) and the 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from envkit.address import Address
 from envkit.errors import NotFoundError
@@ -15,7 +14,13 @@ from envkit.host.files import make_directory, read_json, write_json
 from envkit.host.home import Home
 from envkit.spec.environment import Dependency, Environment, Resource
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 KEPT = 20
+WITH_IMAGES = 2
+"""The images of so many latest generations outlive a `gc`, so that the last step can be taken back."""
 
 
 def directory_of(home: Home, environment: str) -> str:
@@ -49,6 +54,16 @@ def read_generation(home: Home, environment: str, number: int) -> tuple[Environm
         kept = ", ".join(map(str, list_generations(home, environment))) or "none"
         raise NotFoundError("There is no such generation", f"{number} of {environment}", f"kept are: {kept}")
     return decode(value["environment"]), dict(value["images"])
+
+
+def images_to_go_back(home: Home, environments: Iterable[str]) -> set[str]:
+    """Digests of the images that the environments' latest generations ran with."""
+    return {
+        digest
+        for name in environments
+        for number in list_generations(home, name)[-WITH_IMAGES:]
+        for digest in read_generation(home, name, number)[1].values()
+    }
 
 
 def encode(environment: Environment) -> dict[str, Any]:

@@ -104,6 +104,7 @@ def test_the_way_back(there):
     assert there.run(*look).stdout == "second\nblack\n"
     there.run("rollback").assert_code(125).assert_text("--yes", "service.web")
     assert there.run(*look).stdout == "second\nblack\n"
+    there.run("gc").assert_success()
     there.run("rollback", "--yes").assert_success().assert_no_text("bug in envkit", "layer 1/1")
     assert there.run(*look).stdout == "first\ngreen\n"
     assert there.run("exec", "db", "cat", "/d/file").stdout == "kept\n"
