@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envkit.errors import ConflictError, NotFoundError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 

@@ -7,11 +7,14 @@ Sources: capabilities(7); getrlimit(2) and Docker's names for it; signal(7); Com
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from envkit.config.draft import Scope
 from envkit.config.suggest import did_you_mean
 from envkit.spec.environment import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CAPABILITIES = (
     "ALL", "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",

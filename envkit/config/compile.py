@@ -11,7 +11,6 @@ hardened.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from envkit.address import KINDS, Address
 from envkit.config.checks import check_addresses, check_ports
@@ -25,7 +24,10 @@ from envkit.config.keyed import read_salt
 from envkit.diagnostics import Diagnostic
 from envkit.spec.environment import Environment, Resource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envkit.config.model import Model
     from envkit.host.home import Home
 

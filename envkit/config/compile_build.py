@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
 from envkit.config.compile_isolation import ulimits
@@ -20,7 +19,10 @@ from envkit.errors import HostError, InputError
 from envkit.host.ignore import of_dockerfile
 from envkit.spec.environment import Dependency
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envkit.diagnostics import Diagnostic
     from envkit.spec.dockerfile.stages import Program
 

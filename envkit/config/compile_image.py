@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.config.compile_build import build
@@ -15,6 +14,10 @@ from envkit.config.draft import Draft, Scope
 from envkit.config.inputs import project_path
 from envkit.config.suggest import did_you_mean
 from envkit.spec.environment import Dependency, Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 BASE_KINDS = ("debian", "image", "oci", "archive", "reference", "dockerfile")
 

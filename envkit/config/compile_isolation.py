@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.config.checks import check_capability, check_ulimits
 from envkit.config.draft import Draft
 from envkit.config.inputs import project_path
 from envkit.config.quantities import is_true, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _BLKIO = ("device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops")
 

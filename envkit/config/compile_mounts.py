@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.config.draft import Draft
 from envkit.config.quantities import is_true, mode, size
 from envkit.spec.environment import Dependency, Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SHM_SIZE = 64 * 1024 * 1024
 _FLAGS = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.config.draft import Draft
 from envkit.lean import pattern
 from envkit.spec.environment import Dependency
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _ATTACHMENT = ("ipv4_address", "ipv6_address", "mac_address", "interface_name", "priority", "gw_priority")
 _MODES = pattern(r"none|host|bridge|default|(service|container):.+")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.config.draft import Draft, Scope
 from envkit.config.keyed import keyed_digest
 from envkit.config.quantities import is_true
 from envkit.spec.environment import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def compile_network(scope: Scope, name: str) -> Resource:

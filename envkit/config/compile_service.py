@@ -6,7 +6,6 @@ Facts about defaults: Compose Specification 05-services.md and deploy.md; what D
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.config.checks import check_signal
@@ -18,6 +17,10 @@ from envkit.config.hardened import harden
 from envkit.config.quantities import is_true, seconds
 from envkit.config.suggest import did_you_mean
 from envkit.spec.environment import Condition, Dependency, Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _COPIED = ("working_dir", "hostname", "domainname", "container_name", "platform", "runtime")
 _CONDITIONS: dict[str, Condition] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from envkit.address import Address
 from envkit.config.tree import Origin, origin_of, walk
@@ -11,7 +10,10 @@ from envkit.diagnostics import Diagnostics, Position
 from envkit.digest import fingerprint
 from envkit.spec.environment import Dependency, Resource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envkit.config.inputs import Inputs
     from envkit.config.model import Model
 

@@ -22,11 +22,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.config.draft import Draft
 from envkit.config.quantities import is_true
 from envkit.config.tree import origin_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 """What an ordinary server image needs that starts as root, prepares its files and becomes another user (nginx,

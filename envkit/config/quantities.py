@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from envkit.config.units import parse_duration, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def seconds(value: Any) -> float:

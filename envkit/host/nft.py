@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from envkit.host import process
 from envkit.host.steps import step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def apply(script: str) -> None:

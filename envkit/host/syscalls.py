@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CLONE_FS = 0x200
 CLONE_NEWNS = 0x20000

@@ -47,10 +47,18 @@ def drift_of(observed: ObservedResource, effect: Callable[[str], Effect], ignore
         if before == after or ignored(observed.address, path):
             continue
         cost = Effect.NONE if path == "health" else _state_effect(after) if path == "state" else effect(path)
-        parent, _, name = path.rpartition(".")
-        before, after = mask((parent,) if parent else (), name, before, after)
+        before, after = mask(*_words(path), before, after)
         found.append(AttributeChange(path, before, after, "", cost))
     return found
+
+
+def _words(path: str) -> tuple[tuple[str, ...], str]:
+    """(the parents, the name) of a path; a variable's name may have dots of its own."""
+    above, variable, name = path.partition("environment.")
+    if variable:
+        return (*above.split("."), "environment"), name
+    *parents, name = path.split(".")
+    return tuple(parents), name
 
 
 def _state_effect(now: Any) -> Effect:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from envkit.address import Address
 from envkit.plan.draft import Draft
 from envkit.plan.model import Action
 from envkit.plan.order import reaches
 from envkit.spec.environment import Dependency, Environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def require(environment: Environment, drafts: Sequence[Draft], kinds: Collection[str]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from envkit import digest
 from envkit.errors import ConflictError, EnvkitError
@@ -18,6 +17,10 @@ from envkit.plan.model import Plan
 from envkit.plan.planner import make_plan
 from envkit.spec.environment import Environment, Resource
 from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAKE = "make it with envkit plan -o FILE"
 

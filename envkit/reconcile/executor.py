@@ -12,7 +12,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from queue import SimpleQueue
-from typing import Any
 
 from envkit.address import Address
 from envkit.backend.base import Session
@@ -22,6 +21,10 @@ from envkit.plan.graph import targets
 from envkit.plan.model import Action, Change
 from envkit.reconcile.outcome import Outcome, as_error
 from envkit.spec.environment import Condition, Dependency
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WAITED = ("healthy", "completed")
 _PHRASES = {"healthy": "to become healthy", "completed": "to complete", "started": "to start"}

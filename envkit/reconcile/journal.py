@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.host.files import fsync_directory, make_directory
 from envkit.host.home import Home
@@ -20,6 +19,10 @@ from envkit.host.steps import step
 from envkit.plan.model import Plan
 from envkit.reconcile.commit import commit_of
 from envkit.reconcile.outcome import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WORDS = ("create", "update", "replace", "delete")
 _TAIL = 1 << 16

@@ -11,12 +11,15 @@ error: unknown key
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from envkit.diagnostics import Diagnostic, Position
 from envkit.errors import ApplyError, EnvkitError, HostError, InputError
 from envkit.lean import pattern
 from envkit.views.terminal import Style
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WAYS = {
     "container-name": "give one of them another name, or none",

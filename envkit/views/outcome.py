@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from envkit.views.diagnostics import error_json, render_error
 from envkit.views.terminal import Style
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envkit.reconcile.apply import Outcome
 
 

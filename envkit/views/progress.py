@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from typing import Any, TextIO
 
 from envkit.events import Event, EventKind
 from envkit.views.terminal import Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
 
 _DOING = {
     "create": "creating", "update": "updating", "replace": "replacing", "delete": "removing", "build": "building",

@@ -6,12 +6,15 @@ one moves to the next free. Static addresses are checked, not chosen.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from envkit.errors import ConflictError
+from envkit.lean import sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def allocate(
@@ -32,7 +35,7 @@ def allocate(
     if preferred and preferred not in blocked and ipaddress.ip_address(preferred) in pool:
         return preferred
     count = min(pool.num_addresses, 1 << 32)
-    start = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big")
+    start = int.from_bytes(sha256(identity.encode()).digest()[:8], "big")
     base = int(pool.network_address)
     kind = ipaddress.IPv4Address if network.version == 4 else ipaddress.IPv6Address
     for step in range(min(count, len(blocked) + 1)):
@@ -64,7 +67,7 @@ def mac_for(address: str, identity: str) -> str:
     """A locally administered MAC that follows from the IPv4 address, so that no stale neighbour entry ever hurts."""
     if "." in address:
         return "02:42:" + ipaddress.IPv4Address(address).packed.hex(":")
-    return "02:43:" + hashlib.sha256(identity.encode()).digest()[:4].hex(":")
+    return "02:43:" + sha256(identity.encode()).digest()[:4].hex(":")
 
 
 def order(attachments: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from envkit.backend.embedded import addresses, hosts
 from envkit.backend.embedded.network import delete_links
@@ -30,6 +29,10 @@ from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.steps import step
 from envkit.values import field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SYSCTLS = "com.docker.network.endpoint.sysctls"
 """The one endpoint option of `networks.*.driver_opts` that is honoured."""

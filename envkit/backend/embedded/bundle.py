@@ -7,13 +7,16 @@ Source: OCI runtime-spec 1.0, config.md and config-linux.md.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from envkit.backend.embedded import limits, mounts, process
 from envkit.backend.embedded.capabilities import process_capabilities
 from envkit.backend.embedded.seccomp import ANNOTATION
 from envkit.backend.embedded.users import User
 from envkit.values import field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.backend.embedded import bundle, executable, instance, namespaces, teardown, vitals
@@ -19,6 +18,10 @@ from envkit.host import mounts
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import make_directory, write_atomic
 from envkit.spec.environment import Environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Bundler:

@@ -12,12 +12,15 @@ import select
 import subprocess
 import time
 from contextlib import suppress
-from typing import Any
 
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.runtime import Runtime
 from envkit.errors import HostError
 from envkit.host.process import require
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CREATE_TIMEOUT = 60.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from envkit.errors import NotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _PRIVATE = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd")  # made anew in every container
 _OWN = ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")  # the runtime makes them itself

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.backend.embedded import devices, instance, limits, vitals
 from envkit.backend.embedded.record import Record
@@ -12,6 +11,10 @@ from envkit.backend.embedded.wiring import Wires
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import write_atomic
 from envkit.plan.model import Change
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WIRED = ("published.", "networks.", "interfaces.", "routes.")
 _FOREIGN = ("interfaces.foreign[", "routes.")

@@ -7,7 +7,10 @@ A runtime on cgroup v2 converts shares and quotas itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 CPU_PERIOD = 100_000
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from envkit.backend.base import Materials
 from envkit.backend.embedded import mounts as bundle_mounts
@@ -19,6 +18,10 @@ from envkit.host import mounts
 from envkit.host.files import make_directory, remove_tree
 from envkit.host.home import Home
 from envkit.host.steps import step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SECRET_MODE = {True: 0o400, False: 0o444}  # hardened (envkit.yaml) or Compose's
 CONFIG_MODE = 0o444

@@ -6,10 +6,13 @@ Sources: Compose Specification 05-services.md; OCI runtime-spec config-linux.md#
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from envkit.errors import NotFoundError
 from envkit.values import field, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # What Docker sets in a network namespace of its own: ports below 1024 and ping need no capability there.
 NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from envkit.backend.embedded.network_observe import FAMILY, rules_state, table_name
 from envkit.backend.embedded.network_state import (
@@ -27,6 +26,10 @@ from envkit.host import links, namespace, neighbours, nft, nft_read, sysctl, upl
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
 from envkit.host.steps import step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _OPTION = "com.docker.network."
 OPTIONS = {  # driver_opts that are honoured

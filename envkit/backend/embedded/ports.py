@@ -6,7 +6,6 @@ address.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from envkit.errors import ConflictError, HostError
 from envkit.host import listeners
 from envkit.host.home import Home
 from envkit.host.sysctl import read_sysctl
+from envkit.lean import sha256
 
 Port = Mapping[str, Any]
 
@@ -77,7 +77,7 @@ def _candidates(spec: Mapping[str, Any], identity: str, before: Sequence[Port]) 
         numbers = list(range(int(first), int(last) + 1))
     elif text in ("", "0"):
         low, high = map(int, (read_sysctl("net.ipv4.ip_local_port_range") or "32768 60999").split())
-        digest = hashlib.sha256(f"{identity}/{spec['target']}/{spec['protocol']}".encode()).digest()
+        digest = sha256(f"{identity}/{spec['target']}/{spec['protocol']}".encode()).digest()
         start = int.from_bytes(digest[:4], "big")
         numbers = [low + (start + step) % (high - low + 1) for step in range(min(512, high - low + 1))]
     else:

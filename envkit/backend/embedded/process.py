@@ -7,10 +7,13 @@ Sources: OCI runtime-spec config.md#process; OCI image-spec config.md for the im
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from envkit.backend.embedded.users import User
 from envkit.errors import EnvkitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT = "/dev/init"  # /dev is a fresh tmpfs in every container: a mount point that a read-only root need not have

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from envkit.address import Address
 from envkit.backend.embedded.picture import Picture
@@ -11,6 +10,10 @@ from envkit.backend.embedded.record import Record, directory_of
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
 from envkit.spec.environment import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 GRACE = 10.0
 _NANOSECONDS = 1e9

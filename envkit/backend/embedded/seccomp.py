@@ -12,11 +12,14 @@ import ctypes
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from envkit.digest import canonical_json, sha256
 from envkit.errors import EnvkitError, HostError, UnsupportedError
 from envkit.host.home import Home
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ANNOTATION = "run.oci.seccomp_bpf_data"
 PROFILES = ("/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json")

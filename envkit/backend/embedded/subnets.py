@@ -5,15 +5,18 @@ The first candidate follows from the network's name, so that a network has the s
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from envkit.errors import ConflictError, HostError
 from envkit.host import links, resolv_conf
 from envkit.host.home import Home
 from envkit.host.neighbours import prefix
+from envkit.lean import sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 POOL = ipaddress.IPv4Network("10.192.0.0/12")  # 10.223.255.0/24, the builds' pairs, lies outside
 SIZE = 22  # 1021 instances: a bridge has 1024 ports
@@ -54,7 +57,7 @@ def used(own: Sequence[str]) -> list[tuple[Net, str]]:
 def choose(identity: str, taken: Sequence[tuple[Net, str]]) -> ipaddress.IPv4Network:
     """The first free subnet of the pool, starting where identity's hash points. Raises ConflictError."""
     count = 1 << (SIZE - POOL.prefixlen)
-    start = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big")
+    start = int.from_bytes(sha256(identity.encode()).digest()[:4], "big")
     base = int(POOL.network_address)
     for step in range(count):
         candidate = ipaddress.IPv4Network((base + ((start + step) % count << (32 - SIZE)), SIZE))
@@ -67,7 +70,7 @@ def choose(identity: str, taken: Sequence[tuple[Net, str]]) -> ipaddress.IPv4Net
 def choose6(identity: str, taken: Sequence[tuple[Net, str]]) -> ipaddress.IPv6Network:
     """A unique local /64 (RFC 4193) from identity's hash."""
     for attempt in range(100):
-        digest = hashlib.sha256(f"{identity}/{attempt}".encode()).digest()
+        digest = sha256(f"{identity}/{attempt}".encode()).digest()
         candidate = ipaddress.IPv6Network((int.from_bytes(b"\xfd" + digest[:7] + bytes(8), "big"), 64))
         if not overlap(candidate, taken):
             return candidate
@@ -118,7 +121,7 @@ def _entry(subnet: Net) -> dict[str, Any]:
 def bridge_name(home: Home, environment: str, key: str, existing: Iterable[str]) -> str:
     """`ek`, the installation's tag, and 7 digits of the network's identity: 15 characters; none of existing."""
     for attempt in range(1000):
-        digest = hashlib.sha256(f"{environment}/{key}/{attempt}".encode()).hexdigest()
+        digest = sha256(f"{environment}/{key}/{attempt}".encode()).hexdigest()
         name = prefix(home) + digest[:7]
         if name not in existing:
             return name
