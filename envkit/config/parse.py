@@ -222,8 +222,8 @@ class _Builder:
         )
 
     def _syntax_error(self, error: Any) -> None:
-        mark = error.problem_mark
-        if isinstance(error.problem, str) and mark is not None and hasattr(mark, "line"):
+        mark = getattr(error, "problem_mark", None)  # a ReaderError of ruamel.yaml itself has none
+        if mark is not None and isinstance(error.problem, str) and hasattr(mark, "line"):
             place = Position(self.file, mark.line + 1, mark.column + 1)
             detail = f"{error.problem} {error.context}" if error.context else error.problem
             hint = ""
@@ -236,11 +236,13 @@ class _Builder:
             self.problems.error("yaml-syntax", "The file is not valid YAML", detail, place, hint, others)
             return
         data = self.data if isinstance(self.data, bytes) else self.data.encode("utf-8", "surrogatepass")
-        before = data[: error.context_mark if isinstance(error.context_mark, int) else 0]
+        offset = error.position if hasattr(error, "position") else error.context_mark
+        reason = error.reason if hasattr(error, "reason") else error.note
+        before = data[: offset if isinstance(offset, int) else 0]
         line = before.count(b"\n") + 1
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         self.problems.error(
-            "yaml-encoding", "The file is not UTF-8 text", f"{error.note} at byte {len(before)}",
+            "yaml-encoding", "The file is not UTF-8 text", f"{reason} at byte {len(before)}",
             Position(self.file, line, column, 1), "save the file as UTF-8")  # fmt: skip
 
     def _at(self, mark: Any) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import string
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,3 +137,15 @@ def test_plain_scalars_have_one_reading(text: str) -> None:
     assert isinstance(value, (str, int, float, type(None)))
     if isinstance(value, str) and type(value) is str:
         assert value == text
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["alone", "beside ruamel.yaml"])
+def test_bytes_that_are_no_text_are_a_diagnostic(loaded: bool, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_bytes(b"name: a\nx: \x00\n")
+    lines = ["import ruamel.yaml"] if loaded else []
+    lines += ["from envkit.cli.main import main", f"raise SystemExit(main(['validate', '-f', {str(file)!r}]))"]
+    run = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert "error[yaml-encoding]: The file is not UTF-8 text" in run.stderr
+    assert "compose.yaml:2:4" in run.stderr
