@@ -16,7 +16,7 @@ stop:
 	cd $(EXAMPLE) && $(ENVKIT) down
 
 test: setup-test
-	$(VENV)/bin/python -m pytest -q
+	@PYTHON=$(VENV)/bin/python sh .ci/tests
 
 check: setup-test
 	$(VENV)/bin/ruff check envkit tests
