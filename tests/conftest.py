@@ -8,6 +8,7 @@ doing less.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,10 @@ _NEEDS = {
     "registry": ("docker-registry",),
 }
 """Marker -> the programs that its tests run."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs with SIGINT ignored, and children inherit it: interrupts could not be tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _left_out = pytest.StashKey[dict[str, int]]()
 

@@ -123,7 +123,7 @@ def test_the_lock_pins_what_a_tag_means(project: Make, registry: Registry, publi
     second = publish("locked:1", "two")
     there.run("up", "-d").assert_success()
     assert version(there) == "one"
-    there.run("lock").assert_success().assert_text("No changes")
+    there.run("lock").assert_success().assert_text("none has changed")
     there.run("lock", "--update").assert_success().assert_text(second)
     there.run("plan").assert_success().assert_text("its registry or envkit.lock has another one now")
     there.run("up", "-d").assert_success()

@@ -145,7 +145,8 @@ def test_bytes_that_are_no_text_are_a_diagnostic(loaded: bool, tmp_path: Path) -
     file.write_bytes(b"name: a\nx: \x00\n")
     lines = ["import ruamel.yaml"] if loaded else []
     lines += ["from envkit.cli.main import main", f"raise SystemExit(main(['validate', '-f', {str(file)!r}]))"]
-    run = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    script = "\n".join(lines)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1
     assert "error[yaml-encoding]: The file is not UTF-8 text" in run.stderr
     assert "compose.yaml:2:4" in run.stderr
