@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from envkit.address import Address
 from envkit.config.draft import Draft
@@ -13,10 +12,15 @@ from envkit.config.suggest import did_you_mean
 from envkit.errors import HostError
 from envkit.spec.environment import Dependency
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Args = dict[str, Any]
+
 KINDS = ("apt", "pip", "npm", "copy", "files", "archive", "link", "remove", "run", "user")
 """In the order in which a key decides: `run` with `user` is a run."""
 
-Args = dict[str, Any]
 
 
 def compile_layers(draft: Draft, written: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,18 +8,22 @@ are made of is imported for the first problem only.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 from envkit.config.suggest import did_you_mean
 from envkit.diagnostics import Diagnostic, Position, Severity
+from envkit.lean import json
 from envkit.lean import pattern as later
 from envkit.resources import schema_text
 
-Schema = Mapping[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Schema = Mapping[str, Any]
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "boolean": (bool,), "integer": (int,), "number": (int, float), "object": (dict,),
     "array": (list,), "null": (type(None),),

@@ -11,16 +11,17 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from envkit.errors import HostError
 from envkit.lean import pattern as later
+from envkit.values import value
 
 FILES = (".envkitignore", ".dockerignore")
 _WILD = later(r"[*?\[\\]")
 
 
-class _Pattern(NamedTuple):
+@value
+class _Pattern:
     text: str
     takes_back: bool
     expression: re.Pattern[str]

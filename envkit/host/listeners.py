@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from envkit.host import nft_read
+from envkit.lean import socket
+from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _LISTEN = "0A"
 _PROTOCOLS = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
-class Listener(NamedTuple):
+@value
+class Listener:
     """A bound socket. address: text, "" for every address of both families; inode: the socket's."""
 
     protocol: str

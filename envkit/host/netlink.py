@@ -7,16 +7,16 @@ linux/rtnetlink.h, if_link.h and if_addr.h. Deleting links one by one costs 22 m
 from __future__ import annotations
 
 import os
-import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from envkit.errors import HostError
 from envkit.host import netlink_wire as wire
 from envkit.host.links import index_of
 from envkit.host.netlink_wire import CREATE, EXCL, IFLA, REPLACE, attribute, link_header, number, packed, text
 from envkit.host.steps import step
+from envkit.lean import socket
+from envkit.values import value
 
 _NEWLINK, _DELLINK, _SETLINK = 16, 17, 19
 _NEWADDR, _DELADDR = 20, 21
@@ -28,7 +28,8 @@ _NODAD = 0x02
 _EEXIST, _ENODEV, _ESRCH, _EADDRNOTAVAIL = 17, 19, 3, 99
 
 
-class Peer(NamedTuple):
+@value
+class Peer:
     """The other end of a veth: in the namespace of netns_fd (-1: here), with this name and mac.
 
     Its index is the kernel's to choose: an asked one counts only when this end has one, too (veth_newlink)."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from envkit.values import replace, value
 
 HOST = "/etc/resolv.conf"
 SYSTEMD = "/run/systemd/resolve/resolv.conf"  # the real servers behind systemd-resolved's 127.0.0.53
 MAX_SERVERS = 3  # libc reads no more (MAXNS)
 
 
-class ResolvConf(NamedTuple):
+@value
+class ResolvConf:
     """nameservers, search domains and options, in order."""
 
     nameservers: tuple[str, ...] = ()
@@ -66,4 +68,4 @@ def upstream() -> ResolvConf:
     servers = reachable(own.nameservers)
     if not servers and own.nameservers:
         servers = reachable(read_resolv_conf(SYSTEMD).nameservers)
-    return own._replace(nameservers=servers[:MAX_SERVERS])
+    return replace(own, nameservers=servers[:MAX_SERVERS])

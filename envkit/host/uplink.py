@@ -15,7 +15,7 @@ from envkit.host.home import Home
 from envkit.host.lock import Lock, is_locked
 from envkit.host.netlink import Batch, Peer
 from envkit.host.sysctl import write_sysctl
-from envkit.values import value
+from envkit.values import replace, value
 
 _PREFIX, _LOCK = "build-", ".lock"
 POOL = "10.223.255"  # /24 of 64 pairs
@@ -53,7 +53,7 @@ def uplink(home: Home) -> Iterator[Way]:
             led = loopback if "." in loopback else ""
             nft.apply(_rules(_table(home, identity), _link(home, identity), here, there, led))
             neighbours.ensure(home)
-            resolver = outside if outside.nameservers else outside._replace(nameservers=(here,) if loopback else ())
+            resolver = outside if outside.nameservers else replace(outside, nameservers=(here,) if loopback else ())
             yield Way(path, resolver.text(), mtu)
         finally:
             _remove(home, identity)

@@ -26,6 +26,7 @@ from envkit.host import links, namespace, neighbours, nft, nft_read, sysctl, upl
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
 from envkit.host.steps import step
+from envkit.lean import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,9 +169,7 @@ def _realise(network: Network) -> None:
 
 def _mac(network: Network) -> str:
     """A fixed address: the kernel's choice follows the ports, and neighbours' caches would go stale."""
-    import hashlib
-
-    return "02:45:" + hashlib.sha256(network.bridge.encode()).digest()[:4].hex(":")
+    return "02:45:" + sha256(network.bridge.encode()).digest()[:4].hex(":")
 
 
 def plug(network: Network, members: Iterable[Any]) -> None:

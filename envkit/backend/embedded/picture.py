@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from envkit.backend.embedded.layers import Stack
+from envkit.values import value
 
 
-class Picture(NamedTuple):
+@value
+class Picture:
     """digest: of its manifest. config: the `config` object of its OCI configuration. trees: layers unpacked, bottom
     first; stack: the same, to look things up in."""
 

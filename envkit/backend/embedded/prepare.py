@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from envkit.backend.base import Materials
 from envkit.backend.embedded import (
@@ -34,9 +34,11 @@ from envkit.errors import EnvkitError, NotFoundError
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
 from envkit.host.namespace import Engine
+from envkit.values import value
 
 
-class Bind(NamedTuple):
+@value
+class Bind:
     """A user mount, resolved: what lies at source is bound as spec says; fill: the volume to fill from the image."""
 
     spec: Mapping[str, Any]

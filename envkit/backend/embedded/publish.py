@@ -12,11 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from envkit.backend.embedded.network_observe import ANY, FAMILY, table_name
 from envkit.backend.embedded.network_state import Network, State, load, locked, network_of, save
-from envkit.backend.embedded.ports import Port, published_rows
+from envkit.backend.embedded.ports import published_rows
 from envkit.errors import NotFoundError
 from envkit.host import nft, nft_read
 from envkit.host.home import Home
 from envkit.host.steps import step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from envkit.backend.embedded.ports import Port
 
 
 def set_published(home: Home, environment: str, published: Mapping[str, bool]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from envkit.backend.embedded.layers import Stack, normal
 from envkit.digest import canonical_json, sha256
@@ -20,12 +19,14 @@ from envkit.host import mounts
 from envkit.host.files import make_directory, remove_tree
 from envkit.host.home import Home
 from envkit.host.steps import step
+from envkit.values import value
 
 _DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", "/etc")
 _FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
 
 
-class Points(NamedTuple):
+@value
+class Points:
     """Mount points that the root must have, as absolute container paths; what the image lacks becomes stubs."""
 
     directories: tuple[str, ...]

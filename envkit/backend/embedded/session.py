@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from threading import Event as Flag
-from typing import TYPE_CHECKING, Any, cast
 
 from envkit.address import Address
 from envkit.backend.base import Done, Materials
@@ -27,7 +26,10 @@ from envkit.host.namespace import Engine
 from envkit.plan.model import Action, Change
 from envkit.spec.environment import Condition, Environment, Resource
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from envkit.image.store import Store
     from envkit.spec.canonical import ImageSpec
 
@@ -132,6 +134,7 @@ class EmbeddedSession:
             from envkit.image.build import build
             from envkit.image.lockfile import of_project
 
+            wanted_image: ImageSpec = spec  # type: ignore[assignment]
             directory = self.environment.directory
             known = {
                 other.name: str(value.get("digest") or "")
@@ -139,7 +142,7 @@ class EmbeddedSession:
                 if other.kind == "image" and "reference" not in value["spec"]
             }
             digest = build(
-                cast("ImageSpec", spec), store=store, home=self.home, directory=directory, images=known,
+                wanted_image, store=store, home=self.home, directory=directory, images=known,
                 emit=self.emit, lock=of_project(directory, refresh="bases" in change.renew),
                 origin=_within(directory, change.resource), secret=self._supply.secret, address=str(address),
                 fresh="layers" in change.renew, pull="bases" in change.renew,

@@ -7,7 +7,6 @@ so a teardown that was cut off is finished by the next one.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 
 from envkit.backend.embedded import instance, materials, parallel
@@ -83,7 +82,7 @@ def remove_directory(directory: str) -> None:
     for name in names:
         if name != "record.json":
             remove_tree(os.path.join(directory, name))
-    shutil.rmtree(directory, ignore_errors=False)
+    remove_tree(directory)
 
 
 def shm_directory(record: Record) -> str:

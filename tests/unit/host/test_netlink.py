@@ -203,7 +203,7 @@ def test_resolv_conf(tmp_path):
         "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.7 # c\nsearch a b\ndomain c\noptions ndots:2 rotate\n"
     )
     conf = resolv_conf.read_resolv_conf(str(path))
-    assert conf == (("127.0.0.53", "192.0.2.7"), ("c",), ("ndots:2", "rotate"))
+    assert conf == resolv_conf.ResolvConf(("127.0.0.53", "192.0.2.7"), ("c",), ("ndots:2", "rotate"))
     assert resolv_conf.reachable(conf.nameservers) == ("192.0.2.7",)
     assert conf.text() == "nameserver 127.0.0.53\nnameserver 192.0.2.7\nsearch c\noptions ndots:2 rotate\n"
     assert resolv_conf.read_resolv_conf(str(tmp_path / "absent")) == resolv_conf.ResolvConf()
