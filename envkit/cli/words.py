@@ -21,9 +21,9 @@ else:
             self.__dict__.update(values)
 
 
-__all__ = ("SUPPRESS", "Namespace", "Words")
+__all__ = ("REMAINDER", "SUPPRESS", "Namespace", "Words")
 
-SUPPRESS = "==SUPPRESS=="  # argparse.SUPPRESS
+SUPPRESS, REMAINDER = "==SUPPRESS==", "..."  # argparse.SUPPRESS, argparse.REMAINDER
 _ACTIONS = ("store", "append", "store_true", "store_false", "store_const")
 _WITH_VALUE = ("store", "append")
 _KNOWN = frozenset({"action", "choices", "const", "default", "dest", "help", "metavar", "nargs", "type"})

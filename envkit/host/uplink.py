@@ -36,15 +36,18 @@ def uplink(home: Home) -> Iterator[Way]:
 
     Processes that still run in it lose their network. To be called inside the engine namespace. Raises HostError.
     """
-    sweep(home)
     identity = os.urandom(3).hex()
     path = os.path.join(home.run, "netns", _PREFIX + identity)
     files.make_directory(os.path.dirname(path), 0o700)
     mtu = next((link.mtu for link in links.links() if link.name == links.default_link()), 1500)
-    with Lock(path + _LOCK, {"purpose": "a build's network"}):
+    sweep(home)
+    lock = Lock(path + _LOCK, {"purpose": "a build's network"})
+    with _quiet(home):
+        lock.acquire()
+    with lock:
         try:
             namespace.new_netns(path)
-            with Lock(os.path.join(home.run, "uplink.lock")):
+            with _quiet(home):
                 here, there = _free_pair()
                 _connect(_link(home, identity), path, here, there, mtu)
             servers = resolv_conf.read_resolv_conf()
@@ -67,11 +70,18 @@ def sweep(home: Home) -> list[str]:
     except FileNotFoundError:
         return []
     found = []
-    for name in names:
-        if name.startswith(_PREFIX) and name.endswith(_LOCK) and not is_locked(os.path.join(directory, name)):
-            found.append(name.removeprefix(_PREFIX).removesuffix(_LOCK))
-            _remove(home, found[-1])
+    with _quiet(home):
+        for name in names:
+            if name.startswith(_PREFIX) and name.endswith(_LOCK) and not is_locked(os.path.join(directory, name)):
+                found.append(name.removeprefix(_PREFIX).removesuffix(_LOCK))
+                _remove(home, found[-1])
     return found
+
+
+def _quiet(home: Home) -> Lock:
+    """Held while a network's lock is taken and while leftovers are looked for: a lock file that is there but not held
+    yet would pass for one."""
+    return Lock(os.path.join(home.run, "uplink.lock"))
 
 
 def _link(home: Home, identity: str) -> str:
