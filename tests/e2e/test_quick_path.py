@@ -87,3 +87,15 @@ def test_nothing_to_do_loads_nothing_heavy(applied, words):
 def test_a_command_that_needs_explaining_is_explained(applied):
     applied.run("apply", "--nonsense").assert_code(125).assert_text("--nonsense", "envkit apply --help")
     assert json.loads(applied.run("plan", "--json").assert_success().stdout)
+
+
+def test_what_acts_does_without_the_costliest(applied):
+    applied.write({"compose.yaml": FILES["compose.yaml"].replace("pids: 50", "pids: 60")})
+    for words in (("apply",), ("down", "--volumes", "--yes"), ("apply",)):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *words], cwd=applied.directory, env=applied.environ(), capture_output=True,
+            text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        costly = {"typing", "_hashlib", "shutil", "lzma", "socket", "argparse", "dataclasses", "inspect"}
+        assert not costly & set(done.stdout.splitlines()[-1].split()), f"on the path of {' '.join(words)}"

@@ -7,7 +7,6 @@ address.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from envkit.backend.embedded.network_observe import ANY, text_of
 from envkit.backend.embedded.network_state import State, environments, load
@@ -17,7 +16,11 @@ from envkit.host.home import Home
 from envkit.host.sysctl import read_sysctl
 from envkit.lean import sha256
 
-Port = Mapping[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Port = Mapping[str, Any]
 
 
 def clash(one: Port, other: Port) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from envkit.backend.base import Materials
 from envkit.backend.embedded import (
@@ -35,6 +34,10 @@ from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
 from envkit.host.namespace import Engine
 from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @value
