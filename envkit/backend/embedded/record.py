@@ -6,6 +6,7 @@ directory. `record.json` in it is the truth about what was asked; whether it is 
 
 from __future__ import annotations
 
+import errno
 import os
 
 from envkit.address import Address
@@ -115,6 +116,10 @@ def slurp(path: str) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno == errno.EINVAL and path.startswith("/proc/"):  # mountinfo of a process that is just ending
+            return None
+        raise
     try:
         data = os.read(descriptor, 65536)
         while len(data) % 65536 == 0 and (more := os.read(descriptor, 65536)):
