@@ -1,5 +1,5 @@
 # make run    set this machine up and start the main example
-# make test   set this machine up and run every test
+# make test   set this machine up and run the tests (`pytest -m apps` has the large applications)
 # make check  lint and types only
 
 PYTHON ?= python3
