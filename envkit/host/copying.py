@@ -1,20 +1,37 @@
-"""The copying of trees behind files.copy_tree: descriptor by descriptor, so that no name is resolved twice."""
+"""The copying of trees behind files.copy_tree: descriptor by descriptor, so that no name is resolved twice.
+
+Source: ioctl_ficlone(2): file systems that can (btrfs, XFS, bcachefs) let both files share their blocks until one is
+written to, so that a copy takes neither time nor space.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 30
+_FICLONE = 0x40049409
+_CANNOT_CLONE = frozenset({
+    errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.EBADF,
+})  # fmt: skip
 
 
 class Copier:
-    """One copy: remembers the inodes with several names, to link them again."""
+    """One copy: remembers the inodes with several names, to link them again.
 
-    def __init__(self) -> None:
+    live: others write in the source meanwhile, so that what vanishes is left out and counted in `vanished`. files and
+    bytes: what was copied (directories do not count, and a file with several names counts once); cloned: how many files
+    share their blocks with the source.
+    """
+
+    def __init__(self, *, live: bool = False) -> None:
         self._links: dict[tuple[int, int], str] = {}
+        self._live = live
+        self._clones = True
+        self.files = self.bytes = self.cloned = self.vanished = 0
 
     def copy(self, source: str, target: str) -> None:
         """Copy source (any type) to target."""
@@ -41,10 +58,11 @@ class Copier:
                 os.link(first, new, dst_dir_fd=target, follow_symlinks=False)
                 return
             self._links[key] = path
+        self.files += 1
         if stat.S_ISLNK(info.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
         elif stat.S_ISREG(info.st_mode):
-            _regular(source, name, target, new, info)
+            self._regular(source, name, target, new, info)
             return
         else:
             os.mknod(new, info.st_mode, info.st_rdev, dir_fd=target)
@@ -69,26 +87,56 @@ class Copier:
                 with os.scandir(reader) as entries:
                     children = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
                 for child, child_info in children:
-                    self._entry(reader, child, writer, child, child_info, os.path.join(path, child))
+                    self._child(reader, child, writer, child_info, os.path.join(path, child))
                 _dress(reader, writer, info)
             finally:
                 os.close(writer)
         finally:
             os.close(reader)
 
-
-def _regular(source: int, name: str, target: int, new: str, info: os.stat_result) -> None:
-    reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        writer = os.open(new, flags, 0o600, dir_fd=target)
+    def _child(self, source: int, name: str, target: int, info: os.stat_result, path: str) -> None:
         try:
-            _copy_data(reader, writer, info.st_size)
-            _dress(reader, writer, info)
+            self._entry(source, name, target, name, info, path)
+        except FileNotFoundError:
+            if not self._live or _exists(source, name):
+                raise
+            self._links.pop((info.st_dev, info.st_ino), None)
+            self.vanished += 1
+
+    def _regular(self, source: int, name: str, target: int, new: str, info: os.stat_result) -> None:
+        reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            writer = os.open(new, flags, 0o600, dir_fd=target)
+            try:
+                if not (self._clones and info.st_size and self._clone(reader, writer)):
+                    _copy_data(reader, writer, os.fstat(reader).st_size if self._live else info.st_size)
+                self.bytes += os.fstat(writer).st_size
+                _dress(reader, writer, info)
+            finally:
+                os.close(writer)
         finally:
-            os.close(writer)
-    finally:
-        os.close(reader)
+            os.close(reader)
+
+    def _clone(self, reader: int, writer: int) -> bool:
+        """Let both share their blocks; where the file system cannot, it is not asked again."""
+        try:
+            fcntl.ioctl(writer, _FICLONE, reader)
+        except OSError as error:
+            if error.errno not in _CANNOT_CLONE:
+                raise
+            self._clones = False
+            return False
+        self.cloned += 1
+        return True
+
+
+def _exists(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _copy_data(reader: int, writer: int, size: int) -> None:

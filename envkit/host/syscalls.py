@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+from envkit.host.steps import step
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -19,6 +21,7 @@ CLONE_NEWNET = 0x40000000
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 428, 429, 430, 431, 432
 _OPENAT2, _MOUNT_SETATTR = 437, 442
+_RENAME_EXCHANGE = 2
 
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x01, 0x02, 0x04
 RESOLVE_BENEATH, RESOLVE_IN_ROOT = 0x08, 0x10
@@ -61,22 +64,26 @@ def _name(path: str | None) -> bytes | None:
 
 def mount(source: str | None, target: str, filesystem: str | None, flags: int, data: str | None = None) -> None:
     """mount(2)."""
+    step("mount")
     arguments = (_name(source), os.fsencode(target), _name(filesystem), ctypes.c_ulong(flags), _name(data))
     _checked(_libc.mount(*arguments), target)
 
 
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
+    step("umount")
     _checked(_libc.umount2(os.fsencode(target), flags), target)
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
+    step("unshare")
     _checked(_libc.unshare(flags))
 
 
 def setns(descriptor: int, flags: int = 0) -> None:
     """setns(2)."""
+    step("setns")
     _checked(_libc.setns(descriptor, flags))
 
 
@@ -87,6 +94,8 @@ def prctl(option: int, argument: int) -> None:
 
 def openat2(root: int, path: str, flags: int, mode: int, resolve: int) -> int:
     """openat2(2); the descriptor is close-on-exec. Retries EAGAIN (a rename raced with the lookup)."""
+    if flags & os.O_CREAT:
+        step("openat2")
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     name = os.fsencode(path)
     while True:
@@ -96,13 +105,32 @@ def openat2(root: int, path: str, flags: int, mode: int, resolve: int) -> int:
             continue
 
 
+def exchange(one: str, other: str) -> None:
+    """renameat2(2) with RENAME_EXCHANGE: both names have the other's file afterwards, at no moment none."""
+    step("exchange")
+    names = (os.fsencode(one), AT_FDCWD, os.fsencode(other))
+    _checked(_libc.renameat2(AT_FDCWD, *names, ctypes.c_uint(_RENAME_EXCHANGE)), one)
+
+
+def syncfs(path: str) -> None:
+    """syncfs(2): everything that was written to the file system of path is on its disk. Raises what was lost."""
+    step("syncfs")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.syncfs(descriptor), path)
+    finally:
+        os.close(descriptor)
+
+
 def open_tree(root: int, path: str, flags: int) -> int:
     """open_tree(2)."""
+    step("open_tree")
     return _syscall(_OPEN_TREE, root, os.fsencode(path), flags, path=path)
 
 
 def move_mount(mounted: int, target: str, target_root: int = AT_FDCWD) -> None:
     """move_mount(2): attach the mount of a descriptor at target. target "" means target_root itself."""
+    step("move_mount")
     flags = MOVE_MOUNT_F_EMPTY_PATH | (0x40 if target == "" else 0)
     _syscall(_MOVE_MOUNT, mounted, b"", target_root, os.fsencode(target), flags, path=target)
 
@@ -119,6 +147,7 @@ def fsconfig(context: int, command: int, key: str | None = None, value: str | No
 
 def fsmount(context: int, attributes: int) -> int:
     """fsmount(2), close-on-exec."""
+    step("fsmount")
     return _syscall(_FSMOUNT, context, 1, attributes)
 
 
