@@ -31,6 +31,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, *, durable: bool = T
             _write_all(descriptor, data)
             os.fchmod(descriptor, mode)
             if durable:
+                step("fsync")
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)

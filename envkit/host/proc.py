@@ -9,6 +9,7 @@ import os
 import select
 import time
 
+from envkit.host.steps import step
 from envkit.lean import signal as signals
 
 TYPE_CHECKING = False
@@ -78,6 +79,7 @@ def kill_and_wait(
                 continue
             waiting[descriptor] = pid
             try:
+                step("process.signal")
                 signals.pidfd_send_signal(descriptor, signal)
             except ProcessLookupError:
                 continue

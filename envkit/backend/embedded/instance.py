@@ -46,8 +46,10 @@ def create(record: Record) -> int:
     try:
         pid = conmon.create(record, runtime_of(record.home))
         vitals.keep_mounts(record, pid)
+        Cgroups.of(record.home).adopt(record.environment, monitor_pid(record))
         return pid
     except EnvkitError as error:
+        kill_all([record])  # nothing, where the creation itself failed
         forget(record)
         raise failed(record, error) from error
 
@@ -150,6 +152,7 @@ def stop_all(records: Iterable[Record], timeouts: Mapping[str, float] | None = N
                 grace = 0.0
             waiting[descriptor] = (record, now + grace)
             _thaw(record)
+            step("instance.signal")
             with suppress(ProcessLookupError):
                 signals.pidfd_send_signal(descriptor, number if grace > 0 else signals.SIGKILL)
         _end_all(waiting)
