@@ -7,6 +7,7 @@ cores, -1 unlimited). What this machine cannot keep is not in `supported`: a run
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -18,7 +19,7 @@ from envkit.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
     from envkit.host.home import Home
@@ -43,12 +44,14 @@ class Usage:
 
 class Cgroups:
     """The machine's form of control groups. version: v1 (hybrid included), v2 or none; manager: cgroupfs, systemd or
-    disabled. runtime_flags: what crun must be told. supported: the keys of LimitsSpec that hold here."""
+    disabled. runtime_flags: what crun must be told. supported: the keys of LimitsSpec that hold here. tops: the mounted
+    hierarchies below which the groups are this package's own."""
 
     version: ClassVar[str] = "none"
     manager = "disabled"
     runtime_flags: tuple[str, ...] = ("--cgroup-manager=disabled",)
     supported: frozenset[str] = frozenset()
+    tops: Sequence[str] = ()
     _known: ClassVar[dict[str, Cgroups]] = {}
 
     def __init__(self, home: Home) -> None:
@@ -129,7 +132,17 @@ class Cgroups:
         return None
 
     def adopt(self, environment: str, pid: int) -> None:
-        """Move a monitor out of its caller's cgroups, whose limits and end are not its own."""
+        """Move a monitor or supervisor out of its caller's cgroups, whose limits and end are not its own.
+
+        Nothing happens when the process has ended. Raises HostError when the kernel refuses."""
+        for directory in self.monitors(environment):
+            join(directory, pid)
+
+    def monitors(self, environment: str) -> list[str]:
+        """The directories of the cgroups that adopt() moves a process to, for one that joins by itself.
+
+        Below systemd there is none before the first was adopted."""
+        return []
 
     def processes(self, path: str) -> list[int]:
         """The pids of the container, its own sub-groups included."""
@@ -148,6 +161,11 @@ class Cgroups:
 
     def remove_environment(self, environment: str) -> None:
         """Remove what `prepare` and `adopt` made, and the installation's own group when it is empty."""
+        deadline = time.monotonic() + _REMOVAL
+        for top in self.tops:
+            _remove(f"{top}{self.parent}/{environment}/monitors", deadline)  # a monitor may be about to end
+            for part in (f"/{environment}", ""):
+                _remove_empty(top + self.parent + part)
 
 
 def read(directory: str, name: str) -> str:
@@ -180,6 +198,29 @@ def write(directory: str, name: str, value: object) -> None:
             file.write(f"{value}\n".encode())
     except OSError as error:
         raise HostError("the kernel refuses a limit", f"{value} into {path}: {error.strerror}") from error
+
+
+def join(directory: str, pid: int, *, make: bool = True) -> bool:
+    """Move a process to a cgroup; one that has ended stays where it is. False: the cgroup is absent (make: is made)."""
+    data = f"{pid}\n".encode()
+    try:
+        descriptor = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if not make:
+            return False
+        os.makedirs(directory, exist_ok=True)
+        return join(directory, pid)
+    try:
+        os.write(descriptor, data)
+    except ProcessLookupError:
+        return True
+    except OSError as error:
+        if error.errno == errno.ENODEV:  # removed since
+            return join(directory, pid) if make else False
+        raise HostError("a process cannot change its control group", f"{directory}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def pages(size: int) -> int:
@@ -261,7 +302,7 @@ def _remove(directory: str, deadline: float) -> None:
         time.sleep(0.005)
 
 
-def remove_empty(directory: str) -> None:
+def _remove_empty(directory: str) -> None:
     """Remove a cgroup that nothing hangs below; left alone otherwise."""
     with suppress(OSError):
         os.rmdir(directory)

@@ -15,7 +15,6 @@ from envkit.host.cgroups import (
     fields,
     pages,
     read,
-    remove_empty,
     swap_limit,
     wait_until,
     write,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from envkit.host.mountinfo import Mount
 
 _UNLIMITED = 1 << 60  # memory files say 9223372036854771712 for "no limit"
-_MONITOR_CONTROLLERS = ("memory", "pids", "cpu", "blkio")
 
 
 class CgroupsV1(Cgroups):
@@ -42,9 +40,10 @@ class CgroupsV1(Cgroups):
 
     def __init__(self, home: Home, hierarchies: Sequence[Mount]) -> None:
         super().__init__(home)
-        self.hierarchies = sorted({entry.target for entry in hierarchies}, key=lambda path: "pids" not in path)
+        self.tops = sorted({entry.target for entry in hierarchies}, key=lambda path: "pids" not in path)
         words = [(word, entry.target) for entry in hierarchies for word in entry.super_options.split(",")]
         self.controllers = {word: target for word, target in words if "=" not in word and word not in ("rw", "ro")}
+        self._named = next((target for word, target in words if word == "name=systemd"), "")
         self.supported = frozenset(self._supported())
 
     def _supported(self) -> set[str]:
@@ -80,7 +79,7 @@ class CgroupsV1(Cgroups):
         return f"{self.parent}/{environment}/{identity}"
 
     def directories(self, path: str) -> list[str]:
-        return [hierarchy + path for hierarchy in self.hierarchies] if path else []
+        return [hierarchy + path for hierarchy in self.tops] if path else []
 
     def _at(self, controller: str, path: str) -> str:
         return self.controllers.get(controller, "/nonexistent") + path
@@ -192,14 +191,7 @@ class CgroupsV1(Cgroups):
             block_write=moved["Write"],
         )
 
-    def adopt(self, environment: str, pid: int) -> None:
-        for controller in _MONITOR_CONTROLLERS:
-            if controller in self.controllers:
-                directory = self._at(controller, f"{self.parent}/{environment}/monitors")
-                os.makedirs(directory, exist_ok=True)
-                write(directory, "cgroup.procs", pid)
-
-    def remove_environment(self, environment: str) -> None:
-        for hierarchy in self.hierarchies:
-            for part in (f"/{environment}/monitors", f"/{environment}", ""):
-                remove_empty(hierarchy + self.parent + part)
+    def monitors(self, environment: str) -> list[str]:
+        """Where a limit or an end of others' would end them; the hierarchy without controllers is how systemd kills."""
+        tops = (self.controllers.get("memory"), self.controllers.get("pids"), self._named)
+        return [f"{top}{self.parent}/{environment}/monitors" for top in tops if top]

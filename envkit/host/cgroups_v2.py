@@ -7,6 +7,7 @@ write below a unit that was delegated to it. crun asks systemd for each containe
 from __future__ import annotations
 
 import os
+import time
 
 from envkit.errors import HostError
 from envkit.host import process
@@ -17,13 +18,14 @@ from envkit.host.cgroups import (
     cores,
     cpu_set,
     fields,
+    join,
     pages,
     read,
-    remove_empty,
     swap_limit,
     wait_until,
     write,
 )
+from envkit.host.proc import is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
     from envkit.host.home import Home
 
+_MANAGER = ("busctl", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+            "org.freedesktop.systemd1.Manager")  # fmt: skip
+_SYSTEMD = ("/run/systemd/system", "/run/dbus/system_bus_socket")  # sd_booted(3); the bus that crun asks it by
+_SCOPE = 5.0  # seconds that a scope may take until it is there
 _KEYS = {
     "memory": {"memory", "memory_reservation", "memory_swap"},
     "cpu": {"cpus", "cpu_quota", "cpu_period", "cpu_shares"},
@@ -49,7 +55,8 @@ class CgroupsV2(Cgroups):
     def __init__(self, home: Home, root: str = ROOT, systemd: bool | None = None) -> None:
         super().__init__(home)
         self.root = root
-        self._by_systemd = os.path.isdir("/run/systemd/system") if systemd is None else systemd
+        self._by_systemd = all(map(os.path.exists, _SYSTEMD)) if systemd is None else systemd
+        self.tops = [] if self._by_systemd else [root]
         self.manager = "systemd" if self._by_systemd else "cgroupfs"
         self.runtime_flags = ("--systemd-cgroup",) if self._by_systemd else ()
         self.supported = frozenset(key for name in self._controllers() for key in _KEYS.get(name, ()))
@@ -83,17 +90,11 @@ class CgroupsV2(Cgroups):
     def prepare(self, environment: str) -> None:
         if self._by_systemd:
             return
-        directory = self.root
-        for part in (self.parent.lstrip("/"), environment):
-            missing = set(read(directory, "cgroup.controllers").split()) - set(
-                read(directory, "cgroup.subtree_control").split()
-            )
-            for name in sorted(missing & set(_KEYS)):
-                write(directory, "cgroup.subtree_control", f"+{name}")
-            directory = f"{directory}/{part}"
+        wanted = set(self._controllers()) & set(_KEYS)
+        for directory in (self.root, self.root + self.parent, f"{self.root}{self.parent}/{environment}"):
             os.makedirs(directory, exist_ok=True)
-        for name in sorted(set(read(directory, "cgroup.controllers").split()) & set(_KEYS)):
-            write(directory, "cgroup.subtree_control", f"+{name}")
+            for name in sorted(wanted - set(read(directory, "cgroup.subtree_control").split())):
+                write(directory, "cgroup.subtree_control", f"+{name}")
 
     def effective(self, limits: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -191,28 +192,38 @@ class CgroupsV2(Cgroups):
             block_write=moved["wbytes"],
         )
 
+    def monitors(self, environment: str) -> list[str]:
+        if not self._by_systemd:
+            return [f"{self.root}{self.parent}/{environment}/monitors"]
+        scope = f"{self.root}/envkit.slice/{self._slice}/envkit-{self.tag}-monitors.scope"
+        return [scope] if os.path.isdir(scope) else []
+
     def adopt(self, environment: str, pid: int) -> None:
         if not self._by_systemd:
-            directory = f"{self.root}{self.parent}/{environment}/monitors"
-            os.makedirs(directory, exist_ok=True)
-            write(directory, "cgroup.procs", pid)
+            super().adopt(environment, pid)
             return
         unit = f"envkit-{self.tag}-monitors.scope"
         directory = f"{self.root}/envkit.slice/{self._slice}/{unit}"
-        if os.path.isdir(directory):
-            write(directory, "cgroup.procs", pid)  # the scope was delegated to us
-            return
-        process.run([
-            "busctl", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-            "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))",
-            unit, "fail", "3", "PIDs", "au", "1", str(pid),
-            "Slice", "s", self._slice, "Delegate", "b", "true", "0",
-        ], timeout=30)  # fmt: skip
+        deadline = time.monotonic() + _SCOPE
+        while not join(directory, pid, make=False):  # once it is there, it was delegated to us
+            try:
+                process.run([
+                    *_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", "3", "PIDs", "au", "1", str(pid),
+                    "Slice", "s", self._slice, "Delegate", "b", "true", "0",
+                ], timeout=30)  # fmt: skip
+                return
+            except HostError:  # another monitor's is being made, or the process has ended
+                if time.monotonic() > deadline:
+                    raise
+                if not is_alive(pid):
+                    return
+                time.sleep(0.01)
 
     def remove_environment(self, environment: str) -> None:
-        if not self._by_systemd:
-            for part in (f"/{environment}/monitors", f"/{environment}", ""):
-                remove_empty(self.root + self.parent + part)
+        super().remove_environment(environment)
+        directory = f"{self.root}/envkit.slice/{self._slice}"
+        if self._by_systemd and os.path.isdir(directory) and not any(item.is_dir() for item in os.scandir(directory)):
+            process.run([*_MANAGER, "StopUnit", "ss", self._slice, "replace"], timeout=30)
 
 
 def number(text: str) -> int | None:

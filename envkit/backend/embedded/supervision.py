@@ -7,6 +7,7 @@ import sys
 
 from envkit import __version__
 from envkit.host import proc
+from envkit.host.cgroups import Cgroups
 from envkit.host.lock import Lock, is_locked
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ def ensure_running(home: Home, environment: str) -> None:
         (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    argv = command("run", home.root, environment)
+    argv = command("run", home.root, environment, *Cgroups.of(home).monitors(environment))
     variables = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
     pid = os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsid=True)
     _spawned[pid] = lock_path(home, environment)

@@ -24,6 +24,7 @@ from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.supervised import Supervised
 from envkit.backend.embedded.supervision import command, lock_path
 from envkit.errors import ConflictError
+from envkit.host.cgroups import join
 from envkit.host.home import Home
 from envkit.host.inotify import CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ONLYDIR, Inotify, Notice
 from envkit.host.lock import Lock
@@ -201,8 +202,9 @@ class Supervisor:
 
 
 def main() -> NoReturn:
-    """`run HOME ENVIRONMENT`: be the supervisor. `revive HOME DIRECTORY`: start one instance again; exit code 0 done,
-    1 failed, 3 not wanted any more, 4 it runs already. `discard HOME DIRECTORY`: remove a one-off that has ended."""
+    """`run HOME ENVIRONMENT CGROUP…`: be the supervisor, in these control groups. `revive HOME DIRECTORY`: start one
+    instance again; exit code 0 done, 1 failed, 3 not wanted any more, 4 it runs already. `discard HOME DIRECTORY`:
+    remove a one-off that has ended."""
     verb, root, what = sys.argv[1:4]
     if verb == "revive":
         from envkit.backend.embedded.revive import revive
@@ -215,6 +217,8 @@ def main() -> NoReturn:
         sys.exit(0)
     os.chdir("/")
     os.umask(0o077)
+    for directory in sys.argv[4:]:
+        join(directory, os.getpid())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     home, lock = Home(root), Lock(lock_path(Home(root), what), {"version": __version__})

@@ -53,7 +53,7 @@ def v1(tmp_path):
     yield groups, path
     groups.remove(path)
     groups.remove_environment("shop")
-    assert not any(os.path.exists(hierarchy + groups.parent) for hierarchy in groups.hierarchies)
+    assert not any(os.path.exists(hierarchy + groups.parent) for hierarchy in groups.tops)
 
 
 @pytest.mark.root
