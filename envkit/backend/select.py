@@ -6,6 +6,9 @@ from envkit.errors import UnsupportedError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from envkit.backend.base import Backend
     from envkit.backend.memory.backend import Memory
     from envkit.host.home import Home
@@ -14,8 +17,9 @@ NAMES = ("embedded", "docker", "podman", "swarm", "kubernetes", "memory")
 _memories: dict[str, Memory] = {}
 
 
-def select_backend(name: str, home: Home) -> Backend:
-    """The backend called name, on the state below home.
+def select_backend(name: str, home: Home, place: Mapping[str, Any] | None = None) -> Backend:
+    """The backend called name, on the state below home. place: the settings of a target (spec.environment_file.Target)
+    and its project's directory; without one an engine is where the docker command would go.
 
     The memory backend lives as long as this process, one per home. Raises UsageError for an unknown name and
     UnsupportedError for a backend that this version does not have.

@@ -35,6 +35,7 @@ class Context:
         self.terminal = terminal
         self.environ = environ
         self.cwd = cwd
+        self._loaded: Environment | None = None
 
     @cached_property
     def home(self) -> Home:
@@ -48,13 +49,44 @@ class Context:
     def backend(self) -> Backend:
         from envkit.backend.select import select_backend
 
-        name = self.options.backend or self.environ.get("ENVKIT_BACKEND") or "embedded"
-        backend = select_backend(name, self.home)
+        place = self.place
+        name = self._named or "embedded"
+        if place:
+            name = str(place["backend"])
+            if self.options.backend not in (None, "", name):
+                raise UsageError(
+                    f"--target {self.target} is on {name}, not on {self.options.backend}", hint="leave --backend out"
+                )
+        backend = select_backend(name, self.home, place)
         if self.options.dry_run:
             from envkit.reconcile.dry import Dry
 
             return Dry(backend)
         return backend
+
+    @property
+    def _named(self) -> str:
+        return self.options.backend or self.environ.get("ENVKIT_BACKEND") or ""
+
+    @property
+    def target(self) -> str:
+        """The place of `targets:` that was asked for, "" for none."""
+        return self.options.target or self.environ.get("ENVKIT_TARGET") or ""
+
+    @cached_property
+    def place(self) -> Mapping[str, Any]:
+        """The settings of that place, with paths that are absolute; {} for none. Raises InputError."""
+        if not self.target:
+            return {}
+        environment = self._loaded
+        if environment is None:
+            from envkit.config.environment import load_environment
+
+            try:
+                environment = load_environment(self.load_options(), self.home).environment
+            except InputError:
+                environment = load_environment(self.load_options(), self.home, tolerant=True).environment
+        return {**environment.targets[self.target], "directory": environment.directory}
 
     def load_options(self, services: Sequence[str] = (), **flags: Any) -> LoadOptions:
         """What the config room needs to know of this command line."""
@@ -66,7 +98,8 @@ class Context:
             directory=self.cwd, files=tuple(options.file or ()), project_name=options.project_name or "",
             profiles=tuple(options.profile or ()), env_files=tuple(options.env_file or ()),
             project_directory=options.project_directory or "", services=tuple(services), environ=self.environ,
-            stdin=sys.stdin, **{"all_resources": bool(options.all_resources), **flags},
+            stdin=sys.stdin,
+            **{"all_resources": bool(options.all_resources), "target": self.target, "backend": self._named, **flags},
         )  # fmt: skip
 
     def load(self, services: Sequence[str] = (), *, write_cache: bool = False) -> Loaded:
@@ -74,6 +107,7 @@ class Context:
         from envkit.config.environment import load_environment
 
         loaded = load_environment(self.load_options(services), self.home, write_cache=write_cache)
+        self._loaded = loaded.environment
         self.show_warnings(loaded.environment.warnings)
         return loaded
 

@@ -20,11 +20,18 @@ _COLOURS = {"added": "green", "changed": "yellow", "deleted": "red"}
 
 
 def add_diff(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("services", nargs="+", metavar="SERVICE", help="web, or web[2] for one replica")
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help="web, or web[2] for one replica")
+    parser.add_argument("--targets", metavar="A,B", help="how the environment differs between two places of `targets:`")
 
 
 def diff(context: Context) -> int:
-    """What services have written into their own layers."""
+    """What services have written into their own layers; with --targets, how two places differ."""
+    if context.options.targets:
+        from envkit.cli.compare import compare_targets
+
+        return compare_targets(context, context.options.targets)
+    if not context.options.services:
+        raise UsageError("diff needs a service", hint="envkit diff web, or envkit diff --targets team,prod")
     name, style = context.environment_name(), context.terminal.style
     found: dict[str, list[dict[str, str]]] = {}
     for address in context.addresses(name, context.options.services):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     from _collections_abc import Mapping as _Mapping  # `os` has imported it, and not the package `collections`
 
-FORMAT = 2
+FORMAT = 3
 _ALWAYS = ("COMPOSE_", "ENVKIT_")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -152,6 +152,7 @@ def _encode(environment: Environment) -> dict[str, Any]:
         "name": environment.name, "directory": environment.directory, "files": environment.files,
         "hardened": environment.hardened, "profiles": environment.profiles, "disabled": environment.disabled,
         "drift_ignore": [dict(item) for item in environment.drift_ignore], "targets": dict(environment.targets),
+        "target": environment.target,
         "warnings": [_encode_diagnostic(item) for item in environment.warnings],
         "resources": [
             [item.address.kind, item.address.name, item.spec, item.fingerprint,
@@ -174,7 +175,7 @@ def _decode(data: Mapping[str, Any], origins: _Origins) -> Environment:
     return Environment(
         data["name"], data["directory"], tuple(data["files"]), data["hardened"], resources,
         tuple(_decode_diagnostic(item) for item in data["warnings"]), tuple(data["profiles"]),
-        tuple(data["disabled"]), tuple(data["drift_ignore"]), data["targets"],
+        tuple(data["disabled"]), tuple(data["drift_ignore"]), data["targets"], data["target"],
     )  # fmt: skip
 
 

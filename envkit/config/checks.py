@@ -60,7 +60,8 @@ def check_signal(scope: Scope, name: str, path: str) -> None:
 
 
 def check_ports(scope: Scope, services: Iterable[Resource]) -> None:
-    """A port of the host can be published once."""
+    """A port of a host can be published once; the instances of a service on a cluster are on several hosts."""
+    one_host = not scope.model.is_cluster
     taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for resource in services:
         name = resource.address.name
@@ -69,7 +70,7 @@ def check_ports(scope: Scope, services: Iterable[Resource]) -> None:
             if not published or "-" in published:
                 continue
             path = _origin_path(scope, name, index, port)
-            if int(resource.spec.get("replicas", 1)) > 1:
+            if one_host and int(resource.spec.get("replicas", 1)) > 1:
                 scope.error(
                     "port-conflict", "A port is published twice", f"services.{name} has "
                     f"{resource.spec['replicas']} instances, and all of them publish {published}", path,

@@ -21,6 +21,7 @@ from envkit.config.compile_service import compile_service
 from envkit.config.draft import Scope
 from envkit.config.inputs import Inputs
 from envkit.config.keyed import read_salt
+from envkit.config.targets import settings_of
 from envkit.diagnostics import Diagnostic
 from envkit.spec.environment import Environment, Resource
 
@@ -63,7 +64,7 @@ def compile_environment(
     return Environment(
         model.name, model.directory, tuple(model.files), model.hardened, {item.address: item for item in resources},
         tuple(scope.found), tuple(model.profiles), tuple(model.disabled), _drift_rules(scope),
-        dict(scope.section("targets")),
+        settings_of(scope.section("targets")), model.target,
     )  # fmt: skip
 
 
@@ -112,6 +113,7 @@ class _Images:
     def _add(self, resource: Resource, written: str) -> None:
         self.resources[resource.address] = resource
         self.used[written] = self.used[resource.spec["name"]] = resource
+        self.scope.inputs.give_to(resource.spec["name"])
 
     def _use(self, reference: str, service: Mapping[str, Any], path: str) -> str:
         """The ImageSpec.name of what a service, hook or mount calls reference."""

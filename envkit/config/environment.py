@@ -11,6 +11,9 @@ from envkit.errors import InputError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from envkit.config.inputs import Asked
     from envkit.config.model import Model
     from envkit.config.options import LoadOptions
     from envkit.host.home import Home
@@ -19,10 +22,11 @@ if TYPE_CHECKING:
 
 class Loaded:
     """environment; materials: the contents of its secrets and configs; model: loaded when first asked for (a hit in the
-    cache has none); from_cache: whether it was a hit."""
+    cache has none); from_cache: whether it was a hit; inputs: what was asked while it was compiled."""
 
-    def __init__(self, environment: Environment, options: LoadOptions, model: Model | None) -> None:
+    def __init__(self, environment: Environment, options: LoadOptions, model: Model | None, inputs: Inputs) -> None:
         self.environment = environment
+        self.inputs = inputs
         self.from_cache = model is None
         self._options = options
         self._model = model
@@ -39,23 +43,26 @@ class Loaded:
 
 
 def load_environment(
-    options: LoadOptions, home: Home, *, write_cache: bool = False, tolerant: bool = False
-) -> Loaded:
+    options: LoadOptions, home: Home, *, write_cache: bool = False, tolerant: bool = False,
+    held: Mapping[Asked, str] | None = None,
+) -> Loaded:  # fmt: skip
     """The Environment of the files. Raises InputError with every problem.
 
     write_cache: this command may write below home (apply): the salt is made, and what was compiled is kept. Without it
     nothing is written. tolerant: missing files (secrets, build inputs, bind sources) are no errors, for commands that
-    only look or take away; the result is neither kept nor fit to be applied.
+    only look or take away; the result is neither kept nor fit to be applied. held: compile in any case, and take these
+    digests of build inputs for granted.
     """
     if write_cache:
         ensure_salt(home)
     salt = read_salt(home)
     cached = salt is not None and "-" not in options.files and not tolerant
     path = cache.entry_path(options, home) if cached else ""
-    if cached:
-        found = cache.read(path, options.environ, Inputs(home, salt, Sources(), write=write_cache))
+    if cached and held is None:
+        inputs = Inputs(home, salt, Sources(), write=write_cache)
+        found = cache.read(path, options.environ, inputs)
         if found is not None:
-            return Loaded(found, options, None)
+            return Loaded(found, options, None, inputs)
     from envkit.config.compile import compile_environment
     from envkit.config.load import load_model
 
@@ -67,8 +74,8 @@ def load_environment(
         from envkit.config.survey import survey
 
         raise InputError(survey(options, home, error.diagnostics)) from None
-    inputs = Inputs(home, salt, model.sources, write=write_cache)
+    inputs = Inputs(home, salt, model.sources, write=write_cache, held=held)
     environment = compile_environment(model, home, inputs=inputs, tolerant=tolerant)
     if cached and write_cache and "-" not in model.files:
         cache.write(path, environment, options.environ, inputs)
-    return Loaded(environment, options, model)
+    return Loaded(environment, options, model, inputs)

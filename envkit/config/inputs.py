@@ -14,23 +14,33 @@ from envkit.config.sources import ABSENT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from envkit.config.sources import Sources
     from envkit.host.home import Home
 
+Asked: TypeAlias = "tuple[str, str, tuple[str, ...], str, bool]"
+"""A question about a build input: path, directory of the ignore file, further patterns, ignore file, whether modes
+count."""
+
 
 class Inputs:
-    """sources: the loader's, completed here. trees: (path, directory of the ignore file, further patterns, ignore file,
-    whether modes count, digest) of every build input that was asked for. secrets: (path, purpose, keyed digest). write:
-    digests of trees may be kept below home.cache."""
+    """sources: the loader's, completed here. trees: (*the question, digest) of every build input that was asked for;
+    owned: image name -> the questions that were asked for it. secrets: (path, purpose, keyed digest). write: digests of
+    trees may be kept below home.cache. held: answers that are taken for granted."""
 
-    def __init__(self, home: Home, salt: bytes | None, sources: Sources, *, write: bool = False) -> None:
+    def __init__(
+        self, home: Home, salt: bytes | None, sources: Sources, *, write: bool = False,
+        held: Mapping[Asked, str] | None = None,
+    ) -> None:  # fmt: skip
         self.home = home
         self.salt = salt
         self.sources = sources
         self.write = write
+        self.held = held or {}
         self.trees: list[tuple[str, str, tuple[str, ...], str, bool, str]] = []
+        self.owned: dict[str, list[Asked]] = {}
+        self._given = 0  # so many trees belong to an image
         self.secrets: list[tuple[str, str, str]] = []
 
     def text(self, path: str) -> str | None:
@@ -52,9 +62,14 @@ class Inputs:
         if not self.exists(path):
             return None
         asked = (path, rules_of, tuple(exclude), rules_file, modes)
-        digest = tree_digest(self.home, *asked, write=self.write)
+        digest = self.held.get(asked) or tree_digest(self.home, *asked, write=self.write)
         self.trees.append((*asked, digest))
         return digest
+
+    def give_to(self, image: str) -> None:
+        """What has been asked since the last call was asked for this image."""
+        self.owned.setdefault(image, []).extend(row[:5] for row in self.trees[self._given :])
+        self._given = len(self.trees)
 
     def secret(self, path: str, purpose: str) -> str | None:
         """The keyed digest of a file with a secret or config; None when it cannot be read."""

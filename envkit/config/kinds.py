@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 
 from envkit.config.interpolate import to_bool, to_int, to_mode, to_number
-from envkit.config.scalars import go_format
+from envkit.config.scalars import Timestamp, go_format
 from envkit.config.tree import Map, Origin, Seq, origin_of
 from envkit.config.units import format_duration, parse_duration, parse_size, split_command
 from envkit.diagnostics import Diagnostics
@@ -45,6 +45,8 @@ def text(value: Any, _: Slot) -> Any:
         return OMIT
     if isinstance(value, (dict, list)):
         raise ValueError("must be a string")
+    if isinstance(value, Timestamp):
+        raise ValueError("is a date in YAML; put it in quotes")
     return go_format(value) if not isinstance(value, str) else value
 
 
@@ -75,9 +77,9 @@ def whole(value: Any, _: Slot) -> Any:
         return OMIT
     if isinstance(value, str):
         return to_int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("must be a whole number")
-    return int(value)
+    return int(value)  # Compose cuts fractions off
 
 
 def count(value: Any, slot: Slot) -> Any:
@@ -107,13 +109,19 @@ def number(value: Any, _: Slot) -> Any:
     return narrow
 
 
-def size(value: Any, _: Slot) -> Any:
+def size(value: Any, slot: Slot) -> Any:
     """Bytes, printed as a string of digits; left out when zero."""
     if value is None:
         return OMIT
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("must be a size")
-    return str(parse_size(value) if isinstance(value, str) else int(value)) if value not in (0, "0") else OMIT
+    if isinstance(value, (float, Timestamp)):  # Compose takes neither for a size, and says nothing
+        slot.problems.warning(
+            "size-ignored", "The size is ignored", f"`{slot.path}` is {go_format(value)}",
+            slot.origin.position if slot.origin else None, "write whole bytes, or a text such as 1.5g")  # fmt: skip
+        return OMIT
+    made = parse_size(value) if isinstance(value, str) else value
+    return str(made) if made else OMIT
 
 
 def duration(value: Any, _: Slot) -> Any:
@@ -177,9 +185,11 @@ def _strings(value: Any, _: Slot) -> Seq:
         raise ValueError("must be a list of strings")
     for index, item in enumerate(value):
         if not isinstance(item, str):
-            if isinstance(item, (dict, list)):
+            if isinstance(item, (dict, list, float)):
                 raise ValueError("must be a list of strings")
             value[index] = "" if item is None else go_format(item)
+        elif isinstance(item, Timestamp):
+            raise ValueError("has a date in it; put it in quotes")
     return value
 
 

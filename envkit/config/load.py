@@ -2,7 +2,8 @@
 
     of the project     locate       the files, `.env`, the project's name
     of each document   parse        text to tree, with positions
-                       interpolate  variables and casts
+    of the project     target       what the chosen place of `targets:` injects
+    of each document   interpolate  variables and casts
                        extends      base services merged in
                        include      other projects taken in
                        merge        over the documents before it, `!reset` and `!override` first
@@ -39,6 +40,7 @@ from envkit.config.options import LoadOptions
 from envkit.config.parse import parse
 from envkit.config.paths import Paths
 from envkit.config.sources import Sources
+from envkit.config.targets import choose, set_aside
 from envkit.config.tree import Map, Origin, Origins, Seq, clone
 from envkit.config.unique import enforce
 from envkit.config.validate import check
@@ -46,13 +48,14 @@ from envkit.diagnostics import Diagnostics, Position
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from envkit.config.survey import Omit
 
 PHASES = (
-    "locate", "parse", "interpolate", "extends", "include", "merge", "unique", "validate", "canonical", "defaults",
-    "paths", "normalize", "bind", "profiles", "environment", "consistency", "select",
+    "locate", "parse", "target", "interpolate", "extends", "include", "merge", "unique", "validate", "canonical",
+    "defaults", "paths", "normalize", "bind", "profiles", "environment", "consistency", "select",
 )  # fmt: skip
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models", "images")
 
@@ -82,6 +85,7 @@ class _Loader:
         self.texts: dict[str, list[tuple[Any, Origin]]] = {}
         self.bases: dict[tuple[str, str, int], Map | None] = {}
         self.interpolators: dict[int, Interpolator] = {}
+        self.profiles: tuple[str, ...] = ()  # those of the chosen target
 
     def model(self) -> Model:
         document, name = self.project()
@@ -94,7 +98,7 @@ class _Loader:
         model = bind(document, DOCUMENT, self.problems)
         model.setdefault("services", Map())
         self.problems.raise_if_errors()
-        active = lookup.profiles(self.options, self.located.environ.values)
+        active = (*lookup.profiles(self.options, self.located.environ.values), *self.profiles)
         active, disabled = profiles.split(model, active, self.options.services)
         self._environment(model["services"])
         if not self.options.no_consistency:
@@ -123,11 +127,16 @@ class _Loader:
         located = self.located
         for file in located.files:
             self._texts(file)
+        chosen = choose(self.options, self.texts, located, self.sources, self.problems)
+        self.problems.raise_if_errors()
         name = self._name()
         self.problems.raise_if_errors()
         located.environ.values["COMPOSE_PROJECT_NAME"] = name
         located.environ.sources.setdefault("COMPOSE_PROJECT_NAME", None)
-        document = self.documents(located.files, Scope(located.directory, located.directory, located.environ))
+        self.profiles = chosen.profiles
+        scope = Scope(located.directory, located.directory, located.environ)
+        document = self.documents(located.files, scope, chosen.overrides)
+        chosen.put(document)
         if not document and not self.problems.has_errors:
             place = Position(located.files[0], 1, 1)
             names = ", ".join(located.files)
@@ -135,8 +144,9 @@ class _Loader:
         self.problems.raise_if_errors()
         return document, name
 
-    def documents(self, files: list[str], scope: Scope) -> Map:
-        """A set of files merged in order; the phases up to `paths`."""
+    def documents(self, files: list[str], scope: Scope, last: Sequence[tuple[Map, str]] = ()) -> Map:
+        """A set of files merged in order, then further documents with the file that each is in; the phases up to
+        `paths`."""
         document = Map()
         for file in files:
             within = Scope(scope.directory, scope.relative, scope.environ, (*scope.including, file))
@@ -144,14 +154,19 @@ class _Loader:
                 tree = self._root(root, origin, file)
                 if tree is not None:
                     document = self._document(tree, document, file, within)
+        for tree, file in last:
+            within = Scope(scope.directory, scope.relative, scope.environ, (*scope.including, file))
+            document = self._document(tree, document, file, within)
         set_defaults(document)
         if not self.options.no_path_resolution or scope.relative != self.located.directory:
             Paths(scope.relative, self.located.environ.values).document(document)
         return document
 
     def _document(self, tree: Map, base: Map, file: str, scope: Scope) -> Map:
+        aside = set_aside(tree)
         if not self.options.no_interpolate:
             self._interpolator(scope).tree(tree)
+        aside.restore(tree)
         removed = resets(tree)
         extends = Extends(lambda path, at: self._base(path, at, scope), self.merge, self.problems)
         extends.document(tree, file)

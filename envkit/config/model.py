@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+CLUSTERS = frozenset({"swarm", "kubernetes"})
+
+
 class Model:
     """What Compose's `config --format json` prints, and where each value was written.
 
@@ -51,6 +54,17 @@ class Model:
     @property
     def disabled(self) -> tuple[str, ...]:
         return tuple(sorted(self.disabled_services))
+
+    @property
+    def target(self) -> str:
+        """The place of `targets:` that it was loaded for, "" for none."""
+        return self.options.target if self.options else ""
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it will run on several machines."""
+        place = (self.plain.get("targets") or {}).get(self.target) or {}
+        return (place.get("backend") or (self.options.backend if self.options else "")) in CLUSTERS
 
     @property
     def environ(self) -> Mapping[str, str]:

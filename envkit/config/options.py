@@ -13,13 +13,14 @@ class LoadOptions:
     project_name: `-p`; profiles: `--profile`; env_files: `--env-file`; project_directory: `--project-directory`;
     services: those named on the command line (their profiles become active, the rest of the model is cut to them and
     what they depend on); environ: the process's environment. The booleans are the flags of `config` with these names.
-    all_resources: keep networks, volumes, secrets and configs that no service uses.
+    all_resources: keep networks, volumes, secrets and configs that no service uses. target: `--target`, a place of
+    `targets:`; backend: where it will run if no target says so, which some checks depend on.
     """
 
     __slots__ = (
-        "all_resources", "directory", "env_files", "environ", "files", "no_consistency", "no_env_resolution",
+        "all_resources", "backend", "directory", "env_files", "environ", "files", "no_consistency", "no_env_resolution",
         "no_interpolate", "no_normalize", "no_path_resolution", "profiles", "project_directory", "project_name",
-        "services", "stdin",
+        "services", "stdin", "target",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913, PLR0917 the fields of a value
@@ -27,7 +28,8 @@ class LoadOptions:
         env_files: tuple[str, ...] = (), project_directory: str = "", services: tuple[str, ...] = (),
         environ: Mapping[str, str] | None = None, stdin: TextIO | None = None, *, no_interpolate: bool = False,
         no_normalize: bool = False, no_path_resolution: bool = False, no_env_resolution: bool = False,
-        no_consistency: bool = False, all_resources: bool = False,
+        no_consistency: bool = False, all_resources: bool = False, target: str = "",
+        backend: str = "",
     ) -> None:  # fmt: skip
         self.directory = directory
         self.files = files
@@ -44,3 +46,5 @@ class LoadOptions:
         self.no_env_resolution = no_env_resolution
         self.no_consistency = no_consistency
         self.all_resources = all_resources
+        self.target = target
+        self.backend = backend

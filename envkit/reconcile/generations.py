@@ -73,6 +73,7 @@ def encode(environment: Environment) -> dict[str, Any]:
         "hardened": environment.hardened, "profiles": list(environment.profiles),
         "disabled": list(environment.disabled), "drift_ignore": [dict(rule) for rule in environment.drift_ignore],
         "targets": {name: dict(target) for name, target in environment.targets.items()},
+        "target": environment.target,
         "resources": [
             {"address": str(item.address), "spec": dict(item.spec), "fingerprint": item.fingerprint,
              "origins": dict(item.origins), "depends_on": [_dependency(each) for each in item.depends_on]}
@@ -97,7 +98,7 @@ def decode(value: Mapping[str, Any]) -> Environment:
     return Environment(
         value["name"], value["directory"], tuple(value["files"]), value["hardened"],
         {item.address: item for item in resources}, (), tuple(value["profiles"]), tuple(value["disabled"]),
-        tuple(value["drift_ignore"]), value["targets"],
+        tuple(value["drift_ignore"]), value["targets"], value.get("target", ""),
     )  # fmt: skip
 
 

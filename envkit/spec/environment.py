@@ -71,7 +71,8 @@ class Environment:
     profiles: tuple[str, ...] = ()
     disabled: tuple[str, ...] = ()  # services that a profile leaves out: known, not orphans
     drift_ignore: tuple[Mapping[str, str], ...] = ()  # {"address": glob, "path": glob, "reason": text}
-    targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # without what is injected
+    target: str = ""  # the place of `targets:` that it was compiled for
 
     @property
     def services(self) -> dict[str, Resource]:

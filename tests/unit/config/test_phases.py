@@ -21,6 +21,7 @@ def test_the_code_runs_them_in_this_order() -> None:
     calls = {
         load._Loader.__init__: ["lookup.locate("],
         load._Loader._texts: ["parse(data"],
+        load._Loader.project: ["choose("],
         load._Loader._document: [
             "_interpolator(", "extends.document(", "self.include.document(", "self.merge.documents(", "enforce(",
             "self._validate(", "self.canonical.document(",
