@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from threading import Event as Flag
-    from typing import Protocol, TypeAlias
+    from typing import Any, Protocol, TypeAlias
 
     from envkit.address import Address
     from envkit.diagnostics import Diagnostic
@@ -44,7 +44,8 @@ class Capabilities:
     (`state`, `published.8080/tcp`, `networks.default.address`), and a glob means its path and everything below it.
     check: the diagnostics for what this environment asks and the backend cannot do. kinds: the resources that are
     objects of their own here and so have changes of their own; the others (secrets and configs, as a rule) are parts
-    of the services that use them.
+    of the services that use them. alone: what keeps a new instance of this ServiceSpec from living beside the old one,
+    as (path, why); where there is anything, `update_config.order: start-first` is planned as stop-first.
     """
 
     backend: str
@@ -53,6 +54,7 @@ class Capabilities:
     restart: frozenset[str] = frozenset()
     check: Callable[[Environment], Sequence[Diagnostic]] = lambda environment: ()
     kinds: frozenset[str] = frozenset({"image", "network", "volume", "service"})
+    alone: Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]] = lambda spec: ()
 
 
 Done: TypeAlias = "Callable[[Change, BaseException | None], None]"
@@ -67,6 +69,11 @@ class Session(Protocol):
         `done(change, error)` is called exactly once per change, from any thread, as soon as it is so. Raises nothing
         for a single change's failure. Called from several threads at a time. Emits PROGRESS, LOG and WARNING at most:
         STARTED, WAITING, DONE, FAILED and SKIPPED are the reconciler's.
+
+        A REPLACE_START_FIRST makes the new instance beside the old one, which serves until the new one is healthy (or,
+        without a health check, has run for a while) and has taken over its names and ports; then its connections may
+        end, and it goes. A new instance that fails leaves nothing, and the old one goes on serving. A REPLACE of a
+        service with `update` fails as well when the new instance does not become healthy, or ends within `monitor`.
 
         An UPDATE whose attributes have the effect RESTART leaves the instance running anew (started when it was not);
         afterwards the object carries `change.resource`'s spec and fingerprint, as after CREATE and REPLACE.
@@ -227,6 +234,18 @@ class Backend(Protocol):
 
     def copy_to(self, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
         """Unpack a tar stream below the directory path inside the instance."""
+
+    def sync_to(
+        self, environment: str, address: Address, target: str, removed: Sequence[str], tar: Iterator[bytes]
+    ) -> None:
+        """Carry changed files into an instance (`develop.watch`): take removed away (paths relative to the directory
+        target, files or whole trees; absent ones are fine), then unpack a tar stream there; target is made where it is
+        missing. It reaches read-only roots, of services whose spec has `synced`. Modes and times are the archive's; a
+        file keeps the owner of the one it replaces, a new one gets that of its directory. Raises NotFoundError,
+        ConflictError where nothing can be written."""
+
+    def prepare(self) -> None:
+        """What a process that will apply again and again calls before it has a second thread."""
 
     def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
         """("added", "changed" or "deleted"; absolute path) of every file that an instance has written into its own

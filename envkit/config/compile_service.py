@@ -55,6 +55,7 @@ def compile_service(
     put_isolation(draft, service)
     if scope.model.hardened:
         harden(draft, service)
+    _put_synced(draft, service)
     draft.place_mounts()
     _put_hooks(draft, service, images)
     for key, why in _UNSUPPORTED.items():
@@ -67,6 +68,12 @@ def compile_service(
         known = {source: digests[address] for source, address in used.items() if address in digests}
         draft.put(f"{kind}_digests", known or None, f"{kind}s")
     return draft.make()
+
+
+def _put_synced(draft: Draft, service: Mapping[str, Any]) -> None:
+    rules = (service.get("develop") or {}).get("watch") or ()
+    syncs = any(str(rule.get("action") or "").startswith("sync") for rule in rules)
+    draft.put("synced", True if syncs and draft.spec.get("read_only") else None, "develop.watch")
 
 
 def _put_process(draft: Draft, service: Mapping[str, Any]) -> None:

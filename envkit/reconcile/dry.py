@@ -47,5 +47,13 @@ class Dry:
     def copy_to(self, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
         raise UsageError("cp has no dry run")
 
+    def sync_to(
+        self, environment: str, address: Address, target: str, removed: Sequence[str], tar: Iterator[bytes]
+    ) -> None:
+        raise UsageError("watch has no dry run")
+
+    def prepare(self) -> None:
+        """Nothing is entered."""
+
     def remove_volume(self, name: str) -> None:
         raise UsageError("volume rm has no dry run")

@@ -194,6 +194,7 @@ class ServiceSpec(TypedDict):
     deploy_labels: NotRequired[dict[str, str]]
 
     read_only: NotRequired[bool]
+    synced: NotRequired[bool]  # `develop.watch` syncs into a read-only root, which so must be writable from outside
     mounts: NotRequired[list[MountSpec]]  # in the order of mounting
     volumes_from: NotRequired[list[str]]
     secrets: NotRequired[list[FileMountSpec]]

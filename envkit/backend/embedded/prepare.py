@@ -206,7 +206,7 @@ class Workshop:
             if stubs_key not in self._stubs:
                 self._stubs[stubs_key] = rootfs.missing(picture.stack, points)
             stubs = self._stubs[stubs_key]
-            if spec.get("read_only"):
+            if spec.get("read_only") and not spec.get("synced"):  # `sync_to` needs a root that it can write to
                 record.shared_root = True
                 return rootfs.shared(
                     self.home, self.environment, picture.digest, picture.trees, stubs, self.mounted

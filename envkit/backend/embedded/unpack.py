@@ -17,7 +17,7 @@ _CHUNK = 1 << 16
 _XATTR = "SCHILY.xattr."
 
 
-class _Stream:
+class Stream:
     """An iterator of bytes as the file that tarfile's stream mode reads."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
@@ -44,7 +44,7 @@ class Unpacker:
 
     def unpack(self, parts: Iterator[bytes]) -> None:
         try:
-            with tarfile.open(fileobj=cast(IO[bytes], _Stream(parts)), mode="r|") as archive:
+            with tarfile.open(fileobj=cast(IO[bytes], Stream(parts)), mode="r|") as archive:
                 for member in archive:
                     self._member(archive, member)
         except tarfile.TarError as error:

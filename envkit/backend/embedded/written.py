@@ -24,10 +24,16 @@ SHOWN = 50
 def written(record: Record, lowers: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
     """(added, changed or deleted; absolute path) of every file, sorted by path; directories count when they are new.
 
-    lowers: the image's trees; without them everything that is there is called changed.
+    lowers: the image's trees; without them everything that is there is called changed. What `develop.watch` has put in
+    is not among it: the files still have it.
     """
-    if not record.shared_root:
-        yield from _below(record.path("upper"), "", lowers)
+    if not record.shared_root and not record.spec.get("read_only"):
+        from envkit.backend.embedded.sync import synced
+
+        known = synced(record)
+        for what, path in _below(record.path("upper"), "", lowers):
+            if path.rstrip("/") not in known:
+                yield what, path
 
 
 def first_written(record: Record) -> list[str]:

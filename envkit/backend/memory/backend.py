@@ -164,6 +164,18 @@ class Memory:
                 if (content := archive.extractfile(member)) is not None:
                     thing.files[f"{path.rstrip('/')}/{member.name}"] = content.read()
 
+    def sync_to(
+        self, environment: str, address: Address, target: str, removed: Sequence[str], tar: Iterator[bytes]
+    ) -> None:
+        files = self.world.find(environment, address).files
+        for gone in (f"{target.rstrip('/')}/{path}" for path in removed):
+            for path in [path for path in files if path == gone or path.startswith(gone + "/")]:
+                del files[path]
+        self.copy_to(environment, address, target, tar)
+
+    def prepare(self) -> None:
+        """Nothing here minds threads."""
+
     def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
         """Instances in memory have no layer of their own."""
         return []
