@@ -65,14 +65,14 @@ def convert(kind: Kind, value: Any, slot: Slot) -> Any:
         return OMIT
 
 
-def capitals(kind: Kind) -> Kind:
-    """The same mapping with its keys capitalised."""
+def capitals(kind: Kind, **zeros: object) -> Kind:
+    """The same mapping with its keys capitalised; zeros: what is printed for keys that are left out."""
 
     def renamed(value: Any, slot: Slot) -> Any:
         found = kind(value, slot)
         made = Map()
-        for key, item in found.items():
-            made.put(key.capitalize(), item, found.at.get(key))
+        for key, zero in zeros.items():
+            made.put(key.capitalize(), found.get(key, zero), found.at.get(key))
         return made
 
     return renamed

@@ -25,7 +25,7 @@ class Canonical:
         self.problems = problems
         self.lenient = lenient
         container: dict[str, Rewrite] = {
-            "configs.*": _file_mount, "devices.*": self._each(parse_device), "dns": _strings, "env_file": _env_file,
+            "configs.*": _file_mount, "devices.*": self._device, "dns": _strings, "env_file": _env_file,
             "gpus": _gpus, "label_file": _strings, "models": _names, "networks": _names, "secrets.*": _file_mount,
             "volumes.*": self._each(_volume),
         }  # fmt: skip
@@ -71,6 +71,14 @@ class Canonical:
                 return value
 
         return rule
+
+    def _device(self, value: object, place: Place) -> object:
+        if isinstance(value, Map) and value.get("target") is None:
+            origin = _here(place)
+            self.problems.error(
+                "device-target", "A device needs a target", f"`{place.path}`", origin.position if origin else None,
+                "add `target:`, or write the device as one text")  # fmt: skip
+        return self._each(parse_device)(value, place)
 
     def _ports(self, value: object, place: Place) -> object:
         if not isinstance(value, Seq):

@@ -168,6 +168,13 @@ class Consistency:
     def scale(self, name: str, service: Map) -> None:
         deploy = service.get("deploy") or {}
         scale, replicas = service.get("scale"), deploy.get("replicas")
+        for key, value, origin in (
+            ("scale", scale, service.at.get("scale")), ("deploy.replicas", replicas, origin_of(deploy, "replicas")),
+        ):  # fmt: skip
+            if value is not None and value < 0:
+                self.error(
+                    "negative", "The number of replicas cannot be negative", f"`services.{name}.{key}` is {value}",
+                    origin, "write 0 to run none")  # fmt: skip
         if scale is not None and replicas is not None and scale != replicas:
             self._distinct(name, "scale", "deploy.replicas", service)
         count = scale if scale is not None else replicas if replicas is not None else 1

@@ -68,7 +68,8 @@ class EnvFiles:
             at = _position(files.at[index])
             path = self._existing(written, f"services.{name}.label_file", True, at)
             if path is not None:
-                found.update(dotenv.read(path, lambda _: None, self.sources, self.problems, at=at))
+                known = {key: value for key, (value, _) in found.items()}
+                found.update(dotenv.read(path, known.get, self.sources, self.problems, at=at))
         if found:
             own = service.get("labels")
             merged = _over(own if isinstance(own, Map) else Map(), found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from envkit.config.bind import Fields, capitals, items, struct, table
 from envkit.config.kinds import (
+    bits,
     command,
     count,
     device_count,
@@ -18,6 +19,8 @@ from envkit.config.kinds import (
     mapping,
     mode,
     multi_options,
+    natural,
+    natural_or_none,
     number,
     pause,
     size,
@@ -51,7 +54,7 @@ _DEVICE_REQUESTS = items(
     struct({"capabilities": strings, "driver": text, "count": device_count, "device_ids": strings, "options": mapping})
 )
 _UPDATE = struct({
-    "parallelism": whole, "delay": pause, "failure_action": text, "monitor": pause, "max_failure_ratio": number,
+    "parallelism": natural, "delay": pause, "failure_action": text, "monitor": pause, "max_failure_ratio": number,
     "order": text,
 })  # fmt: skip
 _RESOURCE = struct({
@@ -62,9 +65,9 @@ _RESOURCE = struct({
 DEPLOY: Fields = {
     "mode": text, "replicas": whole, "labels": mapping, "update_config": _UPDATE, "rollback_config": _UPDATE,
     "resources": struct({"limits": _RESOURCE, "reservations": _RESOURCE}),
-    "restart_policy": struct({"condition": text, "delay": duration, "max_attempts": whole, "window": duration}),
+    "restart_policy": struct({"condition": text, "delay": duration, "max_attempts": natural, "window": duration}),
     "placement": struct({
-        "constraints": strings, "preferences": items(struct({"spread": text})), "max_replicas_per_node": count,
+        "constraints": strings, "preferences": items(struct({"spread": text})), "max_replicas_per_node": natural_or_none,
     }),
     "endpoint_mode": text,
 }  # fmt: skip
@@ -78,8 +81,8 @@ _WATCH = struct({
 }, always=("exec",))  # fmt: skip
 
 # Compose prints these keys with capitals, as its structs have no JSON names.
-_WEIGHTS = items(capitals(struct({"path": text, "weight": whole})))
-_RATES = items(capitals(struct({"path": text, "rate": size})))
+_WEIGHTS = items(capitals(struct({"path": text, "weight": bits(16)}), path="", weight=0))
+_RATES = items(capitals(struct({"path": text, "rate": size}), path="", rate="0"))
 
 NETWORK: Fields = {
     "aliases": strings, "driver_opts": mapping, "gw_priority": count, "interface_name": text, "ipv4_address": text,
@@ -92,13 +95,13 @@ VOLUME: Fields = {
         "selinux": text, "propagation": text, "create_host_path": true_by_default, "recursive": text,
     }),
     "volume": struct({"labels": mapping, "nocopy": flag, "subpath": text}),
-    "tmpfs": struct({"size": size, "mode": count}), "image": struct({"subpath": text}),
+    "tmpfs": struct({"size": size, "mode": bits(32, natural_or_none)}), "image": struct({"subpath": text}),
 }  # fmt: skip
 
 CONTAINER: Fields = {
     "annotations": mapping,
     "blkio_config": struct({
-        "weight": count, "weight_device": _WEIGHTS, "device_read_bps": _RATES, "device_read_iops": _RATES,
+        "weight": bits(16, natural_or_none), "weight_device": _WEIGHTS, "device_read_bps": _RATES, "device_read_iops": _RATES,
         "device_write_bps": _RATES, "device_write_iops": _RATES,
     }),
     "cap_add": strings, "cap_drop": strings, "cgroup_parent": text, "cgroup": text, "cpu_count": count,
@@ -132,11 +135,11 @@ SERVICE: Fields = {
     "post_start": _HOOKS, "pre_stop": _HOOKS, **CONTAINER, "build": struct(BUILD),
     "depends_on": table(struct({"condition": text, "restart": flag, "required": tristate})), "expose": strings,
     "healthcheck": struct({
-        "test": health_test, "timeout": duration, "interval": duration, "retries": whole, "start_period": duration,
+        "test": health_test, "timeout": duration, "interval": duration, "retries": natural, "start_period": duration,
         "start_interval": duration, "disable": flag,
     }),
     "ports": items(struct({
-        "name": text, "mode": text, "host_ip": text, "target": count, "published": text, "protocol": text,
+        "name": text, "mode": text, "host_ip": text, "target": bits(32, natural_or_none), "published": text, "protocol": text,
         "app_protocol": text,
     })),
     "stdin_open": flag, "tty": flag,

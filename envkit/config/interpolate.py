@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from envkit.config.dotenv import Environ
 from envkit.config.rules import Rules
-from envkit.config.scalars import parse_int
 from envkit.config.template import MissingVariable, TemplateError, substitute
 from envkit.config.tree import Map, Origin, Seq
 from envkit.diagnostics import Diagnostics
@@ -42,19 +41,22 @@ def to_int(text: str) -> int:
 
 
 def to_number(text: str) -> float:
-    """A decimal number. Raises ValueError."""
+    """A number that is finite. Raises ValueError."""
     try:
-        return float(text)
-    except ValueError:
+        value = float.fromhex(text) if text[:2].lower() == "0x" else float(text)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a number") from None
+    if value - value != 0 or text != text.strip():
+        raise ValueError(f"{text!r} is not a number")
+    return value
 
 
 def to_mode(text: str) -> int:
-    """An integer in Go's base 0: `0444` is octal. Raises ValueError."""
-    value = parse_int(text)
-    if value is None:
-        raise ValueError(f"{text!r} is not a whole number")
-    return value
+    """An octal integer: `0440` and `440`. Raises ValueError."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits or not digits.isascii() or digits.strip("01234567"):
+        raise ValueError(f"{text!r} is not octal, such as 0440")
+    return int(text, 8)
 
 
 _SERVICE: dict[str, Cast] = {

@@ -87,8 +87,35 @@ def count(value: Any, slot: Slot) -> Any:
     return whole(value, slot) or OMIT
 
 
+def natural(value: Any, slot: Slot) -> Any:
+    """An integer from zero on that is printed when it was written."""
+    made = whole(value, slot)
+    if made is not OMIT and made < 0:
+        raise ValueError("cannot be negative")
+    return made
+
+
+def bits(width: int, kind: Kind = natural) -> Kind:
+    """A natural number of that many bits, written without quotes; more bits are cut off, as in Compose."""
+
+    def cut(value: Any, slot: Slot) -> Any:
+        if isinstance(value, str):
+            raise ValueError("must be a number without quotes")
+        made = kind(value, slot)
+        return made if made is OMIT else made & ((1 << width) - 1)
+
+    return cut
+
+
+def natural_or_none(value: Any, slot: Slot) -> Any:
+    """An integer from zero on that is left out when zero."""
+    return natural(value, slot) or OMIT
+
+
 def device_count(value: Any, slot: Slot) -> Any:
     """A number of devices, -1 for all."""
+    if isinstance(value, float):
+        raise ValueError("must be a whole number, or all")
     return -1 if isinstance(value, str) and value.lower() == "all" else count(value, slot)
 
 
@@ -140,12 +167,12 @@ def pause(value: Any, slot: Slot) -> Any:
 
 
 def mode(value: Any, _: Slot) -> Any:
-    """File permissions, printed in octal."""
+    """File permissions, printed in octal; text is octal too."""
     if value is None:
         return OMIT
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ValueError("must be file permissions such as 0440")
-    return f"0{(int(value, 8) if isinstance(value, str) and value.isdigit() else to_mode(str(value))):o}"
+    return f"0{to_mode(value) if isinstance(value, str) else value:o}"
 
 
 def command(value: Any, slot: Slot) -> Any:
@@ -281,6 +308,8 @@ def ssh(value: Any, slot: Slot) -> Any:
 
 def ulimit(value: Any, slot: Slot) -> Any:
     """One number for both limits, or soft and hard."""
+    if isinstance(value, float):
+        raise ValueError("must be a whole number")
     if not isinstance(value, Map):
         return whole(value, slot) or Map()
     made = Map()

@@ -117,8 +117,8 @@ class _Loader:
         models: Map | None = None,
     ) -> Model:  # fmt: skip
         return Model(
-            model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened, profiles=active,
-            disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems), sources=self.sources,
+            model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened, 
+            profiles=tuple(filter(None, active)), disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems), sources=self.sources,
             models=models, options=self.options,
         )  # fmt: skip
 

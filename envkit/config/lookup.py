@@ -123,7 +123,7 @@ def project_name(text: str) -> str:
 
 
 def profiles(options: LoadOptions, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The active profiles: `--profile`, else COMPOSE_PROFILES."""
+    """The active profiles: `--profile`, else COMPOSE_PROFILES, which when empty is the profile without a name."""
     if options.profiles:
         return options.profiles
-    return tuple(name for part in environ.get("COMPOSE_PROFILES", "").split(",") if (name := part.strip()))
+    return tuple(part.strip() for part in environ.get("COMPOSE_PROFILES", "").split(","))

@@ -275,7 +275,6 @@ def _letters(name: str, allowed: str = "[^a-zA-Z0-9._-]+") -> str:
 
 _NAMES: dict[str, tuple[str, Callable[[str], str]]] = {
     r"^[a-zA-Z0-9._-]+$": ("may only have letters, digits, `.`, `_` and `-`", _letters),
-    r"^[a-z]+$": ("may only have lower-case letters", lambda _: "nofile"),
     r"^[a-z0-9]+([._-][a-z0-9]+)*$": (
         "may only have lower-case letters and digits, with `.`, `_` or `-` between them",
         lambda name: _letters(name.lower(), "[^a-z0-9]+"),

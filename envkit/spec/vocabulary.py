@@ -148,4 +148,4 @@ class UlimitRange(Section):
     hard: Whole = key("What the process may raise it to.", 4096, required=True)
 
 
-Ulimits = dict[Annotated[str, Field(pattern=r"^[a-z]+$")], int | str | UlimitRange]
+Ulimits = dict[str, int | str | UlimitRange]
