@@ -112,5 +112,17 @@ def _unforeseen(error: Exception, terminal: Terminal) -> int:
     return FAILED
 
 
+def run() -> None:
+    """The installed command: main(), and out. What the process holds is the kernel's to clear away, not the
+    interpreter's, which would take longer for it than for a command that finds nothing to do."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            continue
+    os._exit(code)
+
+
 if __name__ == "__main__":
     sys.exit(main())
