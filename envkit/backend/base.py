@@ -10,10 +10,10 @@ from envkit.values import field, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from threading import Event as Flag
-    from typing import Any, Protocol, TypeAlias
+    from typing import IO, Any, Protocol, TypeAlias
 
     from envkit.address import Address
     from envkit.diagnostics import Diagnostic
@@ -85,6 +85,9 @@ class Session(Protocol):
         Raises ApplyError naming the address, with its last log lines, when it no longer can; returns early (without
         error) when cancelled is set.
         """
+
+    def is_current(self, since: float) -> bool:
+        """Whether nobody else has held the environment's lock since then (seconds since the epoch)."""
 
 
 @value
@@ -164,6 +167,74 @@ class VolumeInfo:
 
 
 @value
+class SnapshotInfo:
+    """What a volume held at one moment. taken: seconds since the epoch; bytes and files: what it holds; reason: why it
+    was taken, "" when somebody asked for it; automatic: nobody did; paused: its writers stood still meanwhile; shared:
+    how many of the files share their blocks with the volume's, and so take no space of their own; vanished: how many
+    went while they were copied."""
+
+    volume: str
+    name: str
+    key: str
+    environment: str
+    taken: float
+    bytes: int
+    files: int
+    reason: str = ""
+    automatic: bool = False
+    paused: bool = False
+    shared: int = 0
+    vanished: int = 0
+
+
+@value
+class Filled:
+    """A volume's content was replaced. bytes and files: what it holds now; former: the snapshot of what it held before,
+    None when that was nothing; lost: what could not be kept of an archive, one line each; restarted: the services that
+    were stopped for it, and started again."""
+
+    volume: str
+    bytes: int
+    files: int
+    former: SnapshotInfo | None = None
+    lost: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+
+
+class VolumeData(Protocol):
+    """What can be done with the content of volumes. Each call is atomic: cut off or failed, the volume and its
+    snapshots are as they were. name is a volume's, snapshot one of its snapshots'. All raise NotFoundError, HostError.
+    """
+
+    def snapshots(self, name: str | None = None) -> list[SnapshotInfo]:
+        """Those of a volume (it need not be there any more), or all."""
+
+    def take(
+        self, name: str, snapshot: str = "", *, pause: bool = False, emit: Emit, lock_timeout: float | None = None
+    ) -> SnapshotInfo:
+        """Copy the volume's content. snapshot: "" for a name made of the time. pause: freeze every running instance
+        that has the volume meanwhile. Raises ConflictError when there is one of that name."""
+
+    def restore(
+        self, name: str, snapshot: str, *, stop: bool = False, emit: Emit, lock_timeout: float | None = None
+    ) -> Filled:
+        """Give the volume the content of a snapshot; what it held becomes a snapshot. A volume that is no more is made
+        again as it was. stop: stop running instances that have it, and start them afterwards. Raises ConflictError
+        while there are any."""
+
+    def remove(self, name: str, snapshot: str) -> None:
+        """Destroy a snapshot."""
+
+    def export(self, name: str, snapshot: str = "", *, pause: bool = False) -> tuple[Iterator[bytes], list[str]]:
+        """(a tar archive of the content, or of a snapshot's; what could not be kept, filled while it is read)."""
+
+    def load(
+        self, name: str, source: IO[bytes], *, stop: bool = False, emit: Emit, lock_timeout: float | None = None
+    ) -> Filled:
+        """Like restore, from a tar archive, compressed or not. Raises ImageError for one that is damaged or hostile."""
+
+
+@value
 class Usage:
     """One row of `stats`. cpu: cores in use; sizes in bytes; memory_limit 0: none."""
 
@@ -185,9 +256,12 @@ class Backend(Protocol):
 
     def capabilities(self) -> Capabilities: ...
 
-    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
+    def observe(
+        self, environment: Environment, *, thorough: bool = True, only: Collection[Address] | None = None
+    ) -> ObservedState:
         """What is there now of this environment. Writes nothing. thorough=False: a look that is quick whatever the
-        environment's size, which may leave out what costs much per instance."""
+        environment's size, which may leave out what costs much per instance, unless there is something to do anyway.
+        only: what need be looked at; the others may be left out."""
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
@@ -266,6 +340,9 @@ class Backend(Protocol):
         """Digests of the images that instances of the environment are made from."""
 
     def volumes(self, environment: str | None = None) -> list[VolumeInfo]: ...
+
+    def volume_data(self) -> VolumeData:
+        """Raises UnsupportedError where a backend keeps no snapshots."""
 
     def remove_volume(self, name: str) -> None:
         """Raises ConflictError while something uses it, NotFoundError when there is none."""

@@ -7,7 +7,7 @@ are left empty, as names mean nothing outside the image.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from envkit.errors import ImageError
 from envkit.image import tar
@@ -63,12 +63,27 @@ class Stream:
         return data[:size]
 
 
-def encode(entry: tar.Entry) -> bytes:
-    """The header blocks of an entry."""
+def sparse_map(segments: Sequence[tuple[int, int]]) -> bytes:
+    """What precedes the data of a sparse file: GNU tar manual, "Storing Sparse Files", PAX format 1.0."""
+    numbers = [len(segments), *(number for segment in segments for number in segment)]
+    text = b"".join(b"%d\n" % number for number in numbers)
+    return text + bytes(-len(text) % tar.BLOCK)
+
+
+def encode(entry: tar.Entry, *, sparse: bool = False) -> bytes:
+    """The header blocks of an entry. sparse: a file whose data is sparse_map(entry.segments), then the segments."""
     name = os.fsencode(entry.name + ("/" if entry.kind == tar.DIRECTORY else ""))
     link = os.fsencode(entry.linkname)
     records: dict[bytes, bytes] = {}
     prefix = b""
+    size = entry.size if entry.kind == tar.FILE else 0
+    if sparse:
+        segments = entry.segments or ()
+        records[b"GNU.sparse.major"], records[b"GNU.sparse.minor"] = b"1", b"0"
+        records[b"GNU.sparse.name"], records[b"GNU.sparse.realsize"] = name, b"%d" % size
+        above, _, last = name.rpartition(b"/")
+        name = (above + b"/" if above else b"") + b"GNUSparseFile.0/" + last
+        size = len(sparse_map(segments)) + sum(length for _, length in segments)
     if len(name) > 100:
         prefix, short = _split(name)
         if short is None:
@@ -80,13 +95,12 @@ def encode(entry: tar.Entry) -> bytes:
     seconds, nanoseconds = divmod(entry.mtime, 10**9)
     if nanoseconds or not 0 <= seconds < 8**11:
         records[b"mtime"] = _time(entry.mtime)
-    for key, value, limit in ((b"uid", entry.uid, 8**7), (b"gid", entry.gid, 8**7), (b"size", entry.size, 8**11)):
+    for key, value, limit in ((b"uid", entry.uid, 8**7), (b"gid", entry.gid, 8**7), (b"size", size, 8**11)):
         if value >= limit:
             records[key] = b"%d" % value
     for attribute, content in entry.xattrs.items():
         key = os.fsencode(attribute).replace(b"%", b"%25").replace(b"=", b"%3D")  # as GNU tar does
         records[b"SCHILY.xattr." + key] = content
-    size = entry.size if entry.kind == tar.FILE else 0
     head = b""
     if records:
         text = b"".join(_record(key, records[key]) for key in sorted(records))

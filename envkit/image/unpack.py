@@ -34,15 +34,18 @@ _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.
 
 
 def unpack(
-    source: tar.Source, root: str, ids: IdMap, lowers: Sequence[str] = (), limits: Limits = DEFAULT
-) -> list[str]:
+    source: tar.Source, root: str, ids: IdMap, lowers: Sequence[str] = (), limits: Limits = DEFAULT, *,
+    whiteouts: bool = True,
+) -> list[str]:  # fmt: skip
     """Fill the empty directory root from an uncompressed tar.
 
+    whiteouts: it is a layer, whose names may say what is deleted; else such a name is a name like any other.
     lowers: the trees below, bottom first; directories that the layer leaves out are made like theirs. Returns what
     could not be kept (attributes the file system does not know, devices), one line each. On an error root is half
     filled: discard it.
     """
     unpacker = _Unpacker(root, ids, Merged.of(lowers, ids.overlay_prefix), limits)
+    unpacker.whiteouts = whiteouts
     try:
         reader = tar.Reader(source, limits)
         for entry in reader:
@@ -65,6 +68,7 @@ class _Unpacker:
         self._root_is_opaque = False
         self._entries = 0
         self._bytes = 0
+        self.whiteouts = True
         self.lost: list[str] = []
 
     def close(self) -> None:
@@ -98,13 +102,13 @@ class _Unpacker:
             self._dress_directory(entry, "")
             return
         above, _, name = path.rpartition("/")
-        if WHITEOUT in above:
+        if self.whiteouts and WHITEOUT in above:
             for part in above.split("/"):
                 if part.startswith(_META):
                     return
                 if part.startswith(WHITEOUT):
                     raise self._error(entry, "a whiteout cannot have anything below it")
-        if name.startswith(WHITEOUT):
+        if self.whiteouts and name.startswith(WHITEOUT):
             self._whiteout(entry, above, name)
             return
         parent = self._directories.get(above)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from envkit.address import Address
-    from envkit.backend.base import ExecRequest, LogEntry, LogQuery, Materials, RunRequest, Session, Usage
+    from envkit.backend.base import ExecRequest, LogEntry, LogQuery, Materials, RunRequest, Session, Usage, VolumeData
     from envkit.events import Emit
     from envkit.host.home import Home
     from envkit.observed.state import Instance, ObservedState
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 IN_PLACE = frozenset({
     "limits", "labels", "deploy_labels", "restart", "healthcheck", "stop_signal", "stop_grace_period",
     "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published", "interfaces", "routes",
+    "instances",
 })  # fmt: skip
 RESTART = frozenset({"state", "monitor", "bundle", "process", "mounted"})
 
@@ -33,9 +34,12 @@ class Embedded:
         self.home = home
 
     def capabilities(self) -> Capabilities:
+        from envkit.backend.embedded.alone import alone
         from envkit.backend.embedded.check import check
 
-        return Capabilities(self.name, True, IN_PLACE, RESTART, lambda environment: check(self.home, environment))
+        return Capabilities(
+            self.name, True, IN_PLACE, RESTART, lambda environment: check(self.home, environment), alone=alone
+        )
 
     def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
         from envkit.backend.embedded.observe import observe
@@ -97,6 +101,19 @@ class Embedded:
 
         copy_to(self.home, environment, address, path, tar)
 
+    def sync_to(
+        self, environment: str, address: Address, target: str, removed: Sequence[str], tar: Iterator[bytes]
+    ) -> None:
+        from envkit.backend.embedded.sync import sync_to
+
+        sync_to(self.home, environment, address, target, removed, tar)
+
+    def prepare(self) -> None:
+        """Enter the engine namespace: with a second thread it is too late (setns(2))."""
+        from envkit.backend.embedded.session import engine_of
+
+        engine_of(self.home).enter()
+
     def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
         from envkit.backend.embedded.written import all_written
 
@@ -153,6 +170,11 @@ class Embedded:
             )
             for item in volumes.load_all(self.home, environment)
         ]  # fmt: skip
+
+    def volume_data(self) -> VolumeData:
+        from envkit.backend.embedded.volume_data import Keeper
+
+        return Keeper(self.home)
 
     def remove_volume(self, name: str) -> None:
         from envkit.backend.embedded import volumes

@@ -165,7 +165,8 @@ def _is_busy(record: Record) -> bool:
     return False
 
 
-def _pause(record: Record, _: str) -> None:
+def pause(record: Record, _: str = "") -> None:
+    """Freeze a running instance; the supervisor leaves it alone. Raises ApplyError when it is not running."""
     with records.locked(record):
         state = instance.status(record).state
         if state is InstanceState.PAUSED:
@@ -176,7 +177,8 @@ def _pause(record: Record, _: str) -> None:
         instance.pause(record)
 
 
-def _unpause(record: Record, _: str) -> None:
+def unpause(record: Record, _: str = "") -> None:
+    """Let a frozen instance go on; fine when it is not frozen."""
     with records.locked(record):
         if instance.status(record).state is InstanceState.PAUSED:
             instance.resume(record)
@@ -190,5 +192,5 @@ def _unmark(record: Record) -> None:
 
 
 _ONE_BY_ONE: dict[str, Callable[[Record, str], bool | None]] = {
-    "start": _start, "restart": _start, "kill": _kill, "pause": _pause, "unpause": _unpause,
+    "start": _start, "restart": _start, "kill": _kill, "pause": pause, "unpause": unpause,
 }  # fmt: skip

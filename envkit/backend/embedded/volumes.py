@@ -61,10 +61,11 @@ def _is_name(text: str) -> bool:
     return text.isascii() and text[:1].isalnum() and bare.isalnum()
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, what: str = "volume") -> str:
     """Return name. Raises EnvkitError for one that cannot be a directory of ours."""
     if not _is_name(name) or len(name) > 200:
-        raise EnvkitError("A volume cannot have this name", repr(name), "letters, digits, `_`, `.` and `-` are allowed")
+        hint = "letters, digits, `_`, `.` and `-` are allowed"
+        raise EnvkitError(f"A {what} cannot have this name", repr(name), hint)
     return name
 
 
@@ -116,7 +117,8 @@ def users(home: Home) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _locked(home: Home, name: str) -> Iterator[None]:
+def locked(home: Home, name: str) -> Iterator[None]:
+    """Hold the volume: nobody makes or fills it meanwhile."""
     place = directory(home, name)
     make_directory(place, 0o700)
     descriptor = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -137,7 +139,7 @@ def ensure(home: Home, wanted: Volume) -> None:
             "A volume driver is not available", f"volume {wanted.name!r} wants {wanted.spec['driver']!r}",
             "the embedded backend has `local`, with `driver_opts` type, o and device",
         )  # fmt: skip
-    with _locked(home, wanted.name):
+    with locked(home, wanted.name):
         present = load(home, wanted.name)
         if present is not None and (present.environment, present.key, present.owner) != (
             wanted.environment, wanted.key, wanted.owner
@@ -155,6 +157,12 @@ def ensure(home: Home, wanted: Volume) -> None:
             stamp = present.created_at if present else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             value = {**as_dict(wanted), "spec": dict(wanted.spec), "created_at": stamp}
             write_json(os.path.join(directory(home, wanted.name), "volume.json"), value)
+
+
+def remember(home: Home, volume: Volume) -> None:
+    """Write down a volume, and nothing else."""
+    value = {**as_dict(volume), "spec": dict(volume.spec)}
+    write_json(os.path.join(directory(home, volume.name), "volume.json"), value)
 
 
 def release_key(home: Home, environment: str, key: str, keep: str) -> None:
@@ -184,6 +192,19 @@ def remove(home: Home, name: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(os.path.join(place, "volume.json"))
     remove_tree(place)
+
+
+def remove_remains(home: Home, name: str) -> bool:
+    """Finish the removal of a volume of which neither record nor content is left; whether there was anything."""
+    place = directory(home, name)
+    remains = [entry for entry in os.listdir(place) if entry.startswith("removed-")]
+    for entry in remains:
+        remove_tree(os.path.join(place, entry))
+    with suppress(OSError):
+        if os.listdir(place) in ([], ["lock"]):
+            remove_tree(place)
+            return True
+    return bool(remains)
 
 
 def content(home: Home, name: str, mounted: set[str]) -> tuple[str, bool]:
@@ -254,7 +275,7 @@ def fill(home: Home, name: str, place: str, source: str) -> None:
     place: what content() returned; source: the directory in the instance's root. A copy that was cut off is finished
     by the next call, before anything else is decided.
     """
-    with _locked(home, name):
+    with locked(home, name):
         ready = os.path.join(directory(home, name), "ready")
         if not os.path.isdir(ready):
             if os.listdir(place):

@@ -19,6 +19,7 @@ from envkit.backend.base import (
     RunRequest,
     Session,
     Usage,
+    VolumeData,
     VolumeInfo,
 )
 from envkit.backend.memory.session import MemorySession
@@ -60,7 +61,9 @@ class Memory:
             and resource.spec["name"] not in self.world.volumes
         ]  # fmt: skip
 
-    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
+    def observe(
+        self, environment: Environment, *, thorough: bool = True, only: Collection[Address] | None = None
+    ) -> ObservedState:
         with self._guard:
             resources = {item.address: item for item in self.world.observe(environment.name)}
             images = {
@@ -207,6 +210,9 @@ class Memory:
         for address, thing in self._services(volume.environment):
             if volume.identity in thing.holds.values():
                 yield f"{volume.environment}/{address}"
+
+    def volume_data(self) -> VolumeData:
+        raise UnsupportedError("The memory backend keeps no data", "its volumes have no content")
 
     def remove_volume(self, name: str) -> None:
         volume = self.world.volumes.get(name)
