@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from envkit.cli.context import Context
     from envkit.config.environment import Loaded
     from envkit.events import Emit, Event
+    from envkit.observed.state import ObservedState
     from envkit.plan.manner import Manner
     from envkit.plan.model import Plan
     from envkit.plan.wishes import Wishes
@@ -121,6 +122,7 @@ def converge(
         from envkit.reconcile.registry import with_policy
 
         environment = with_policy(environment, options.pull)
+    observed = None
     if wishes is not None:
         made, environment = _plan_wishes(context, environment, wishes)
     else:
@@ -137,6 +139,7 @@ def converge(
     _tell(context, made)
     if made.is_empty or options.dry_run:
         if not options.dry_run:
+            _see_through(context, made, loaded)
             context.backend.maintain(environment.name)
         if context.json:
             context.emit()
@@ -149,10 +152,23 @@ def converge(
         if made.loses_data and not (options.yes or context.confirm("This would lose data.", "--yes")):
             terminal.err("Nothing was done.")
             return 1, environment
-        code = carry_out(context, made, environment, loaded.materials, manner)
+        code = carry_out(context, made, environment, loaded.materials, manner, observed=observed)
     if options.wait and not code and not options.dry_run:
         _wait_ready(context, environment)
     return code, environment
+
+
+def _see_through(context: Context, made: Plan, loaded: Loaded) -> None:
+    """An empty plan after an apply that was cut off: what it had left to write down is written."""
+    from envkit.reconcile.journal import is_cut_off
+
+    if is_cut_off(context.home, loaded.environment.name):
+        from envkit.reconcile.apply import apply_plan
+
+        apply_plan(
+            made, context.backend, loaded.environment, materials=loaded.materials, home=context.home,
+            lock_timeout=context.options.lock_timeout,
+        )  # fmt: skip
 
 
 def _plan_wishes(context: Context, environment: Environment, wishes: Wishes) -> tuple[Plan, Environment]:
@@ -174,9 +190,10 @@ def _plan_wishes(context: Context, environment: Environment, wishes: Wishes) -> 
 
 def carry_out(
     context: Context, made: Plan, environment: Environment, materials: Materials, manner: Manner | None = None,
-    *, command: str = "",
+    *, command: str = "", observed: ObservedState | None = None,
 ) -> int:  # fmt: skip
-    """Run the plan with its progress; the exit code. command: its name in the journal, where it is another one."""
+    """Run the plan with its progress; the exit code. command: its name in the journal, where it is another one.
+    observed: what the plan was made from, where that was only just looked at."""
     import time
 
     from envkit.reconcile.apply import AS_WRITTEN, apply_plan
@@ -187,7 +204,7 @@ def carry_out(
     outcome = apply_plan(
         made, context.backend, environment, materials=materials, emit=shown(context, emit),
         parallel=context.parallel(), lock_timeout=context.options.lock_timeout, home=context.home,
-        manner=manner or AS_WRITTEN, command=command,
+        manner=manner or AS_WRITTEN, command=command, observed=observed,
     )  # fmt: skip
     took = time.monotonic() - started
     if context.json:

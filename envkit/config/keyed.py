@@ -29,7 +29,7 @@ def ensure_salt(home: Home) -> None:
     if read_salt(home) is not None:
         return
     os.makedirs(home.root, mode=0o755, exist_ok=True)
-    draft = f"{home.salt}.{os.getpid()}"
+    draft = os.path.join(home.root, f".salt.{os.getpid()}.{os.urandom(4).hex()}")  # see host.leftovers
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(os.urandom(32))

@@ -32,7 +32,7 @@ _number = 0
 
 def begin(place: str, number: int = 0, kind: str = "KILL") -> None:
     """Count from now on, into the file place; number 0 lets nothing happen. Cannot be undone in this process."""
-    global _place, _number, _kind  # noqa: PLW0603  (what an audit hook knows is its process's)
+    global _place, _number, _kind
     if not _place:
         sys.addaudithook(_audit)
     _place, _number, _kind = place, number, kind

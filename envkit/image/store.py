@@ -21,7 +21,7 @@ import os
 
 from envkit.digest import is_digest
 from envkit.errors import ConflictError, ImageError, NotFoundError
-from envkit.host import files
+from envkit.host import files, leftovers
 from envkit.host.steps import step
 from envkit.image import media
 from envkit.image.index import Index
@@ -296,6 +296,7 @@ class Store:
         descriptor = os.open(os.path.join(self.root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+            leftovers.sweep((self.root, os.path.join(self.root, "tmp")))
             yield
         except BlockingIOError as error:
             raise ConflictError(

@@ -26,20 +26,27 @@ from envkit.reconcile.verify import BUG, differences
 from envkit.spec.environment import Dependency, Environment
 from envkit.values import replace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["Outcome", "apply_plan"]
 
 AS_WRITTEN = Manner()
+FRESH = 1.0
+"""So old may a look be, in seconds, that is not repeated under the lock."""
 
 
 def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
     plan: Plan, backend: Backend, environment: Environment, *, materials: Materials, emit: Emit = ignore,
     parallel: int = 4, lock_timeout: float | None = None, home: Home, manner: Manner = AS_WRITTEN,
-    command: str = "",
+    command: str = "", observed: ObservedState | None = None,
 ) -> Outcome:  # fmt: skip
     """Make it so, in this manner, and say how it went.
 
-    The plan is made again under the lock: what somebody else has done meanwhile is not done twice, and nothing is done
-    to an address that the plan left alone. Where the plan could not know an image's digest, services are planned again
+    The plan is made again under the lock, unless it comes from a look (observed) so fresh that nobody has had the lock
+    since: what somebody else has done meanwhile is not done twice, and nothing is done to an address that the plan left
+    alone. Where the plan could not know an image's digest, services are planned again
     once it is built, so that an image that comes out the same replaces nothing. A failure skips what requires it and
     nothing else. Raises InputError for a plan with errors, ConflictError when the lock is not had, KeyboardInterrupt
     after an interrupt (the journal is written first). command: what the journal calls it instead of apply or down.
@@ -53,12 +60,13 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
         if plan.destroy and not plan.partial:
             backend.forget(environment.name)
             _forget(home, environment.name)
-        return Outcome()
+        if plan.destroy or plan.partial or not journal.is_cut_off(home, environment.name):
+            return Outcome()
     with backend.session(
         environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout
     ) as session:
         run = _Run(plan, backend, environment, session, emit, parallel, home)
-        run.manner, run.command = manner, command
+        run.manner, run.command, run.observed = manner, command, observed
         run.carry_out()
     if plan.destroy and not plan.partial and run.outcome.result == "done":
         _forget(home, environment.name)
@@ -76,23 +84,30 @@ class _Run:
     ) -> None:  # fmt: skip
         self._plan, self._backend, self._environment, self._home = plan, backend, environment, home
         self._emit = emit
+        self._session = session
         self._executor = Executor(session, emit, parallel)
         self._images: Mapping[str, str] = {}
         self._carried: list[Change] = []
         self.manner, self.command = AS_WRITTEN, ""
+        self.observed: ObservedState | None = None
         self.outcome = self._executor.outcome
 
     def carry_out(self) -> None:
-        started, result = time.monotonic(), "aborted"
+        started, result, name = time.monotonic(), "aborted", self._environment.name
+        if journal.settle(self._home, name):
+            self._session.apply((), lambda change, error: None)  # what it did is remembered as this one's
+        self.outcome.generation = journal.last_generation(self._home, name) + 1
+        journal.begin(self._home, name, self._entry("cut off", 0))
         try:
             with graceful(self._executor.stop):
                 self._stages()
             result = self.outcome.result
         finally:
             self._record(result, time.monotonic() - started)
+            journal.finish(self._home, name)
 
     def _stages(self) -> None:
-        changes = self._again(self._observe())
+        changes = self._plan.changes if self._is_fresh() else self._again(self._observe())
         images = [change for change in changes if change.address.kind == "image" and change.action is not Action.NOOP]
         if images:
             self._carried += images
@@ -105,6 +120,13 @@ class _Run:
             self._carried += in_manner(changes, self.manner)
             self._executor.run(in_manner(changes, self.manner))
         self._note_unchanged()
+
+    def _is_fresh(self) -> bool:
+        seen = self.observed
+        if seen is None or not 0 <= time.time() - seen.at < FRESH or not self._session.is_current(seen.at):
+            return False
+        self._images = seen.images
+        return True
 
     def _observe(self) -> ObservedState:
         observed = self._backend.observe(self._environment)
@@ -176,7 +198,8 @@ class _Run:
 
     def _verify(self) -> None:
         """Say what is not as predicted."""
-        after = self._backend.observe(self._environment, thorough=False)
+        concerned = {change.address for change in self._carried}
+        after = self._backend.observe(self._environment, thorough=False, only=concerned)
         self.outcome.differs = differences(self._carried, self.outcome, after)
         for text in self.outcome.differs:
             self._emit(Event(EventKind.WARNING, text.partition(" ")[0], "apply", f"{text}. {BUG}"))
@@ -187,17 +210,18 @@ class _Run:
             return  # nothing of the environment is left, its journal included
         if result in ("done", "failed"):
             self._verify()
-        self.outcome.generation = journal.last_generation(self._home, name) + 1
         if result == "done" and not self._plan.destroy:
             if any(change.address.kind == "image" for change in self._plan.effective):
                 self._observe()
             generations.write_generation(self._home, self.outcome.generation, self._environment, self._images)
-        entry = journal.make_entry(
+        journal.append_entry(self._home, name, self._entry(result, seconds))
+
+    def _entry(self, result: str, seconds: float) -> Mapping[str, Any]:
+        return journal.make_entry(
             self._plan, self.outcome, generation=self.outcome.generation, directory=self._environment.directory,
             desired=desired_digest(self._environment), seconds=seconds, result=result,
             command=self.command,
         )  # fmt: skip
-        journal.append_entry(self._home, name, entry)
 
 
 def _all(change: Change) -> Sequence[Dependency]:
@@ -222,5 +246,6 @@ def _forget(home: Home, environment: str) -> None:
 
     remove_tree(generations.directory_of(home, environment))
     remove_tree(journal.path_of(home, environment))
+    journal.finish(home, environment)
     with contextlib.suppress(OSError):  # not empty: the backend keeps something of its own there
         os.rmdir(home.environment(environment))

@@ -2,18 +2,20 @@
 
 An entry: generation, time (RFC 3339, UTC), who (user@host), commit (of the directory's git repository, null without),
 command, summary (the plan's totals as text), predicted and done (action word -> count), differs (sentences: what is
-not as predicted), result (done, failed, interrupted, aborted), changes ([{address, action, reason, result}]), desired
-(digest of all fingerprints), seconds.
+not as predicted), result (done, failed, interrupted, aborted, cut off), changes ([{address, action, reason,
+result}]), desired (digest of all fingerprints), seconds. `intent.json` is the entry of what has begun and not ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Mapping
 
-from envkit.host.files import fsync_directory, make_directory
+from envkit.errors import HostError
+from envkit.host.files import fsync_directory, make_directory, read_json, write_json
 from envkit.host.home import Home
 from envkit.host.steps import step
 from envkit.plan.model import Plan
@@ -73,6 +75,45 @@ def append_entry(home: Home, environment: str, entry: Mapping[str, Any]) -> None
         os.close(descriptor)
     if is_new:
         fsync_directory(os.path.dirname(path))
+
+
+def begin(home: Home, environment: str, entry: Mapping[str, Any]) -> None:
+    """Say what is going to be done, before it is. What ends without a word (a kill, a power cut) is seen by that."""
+    intended = {
+        **entry, "result": "cut off", "done": dict.fromkeys(_WORDS, 0),
+        "changes": [{**change, "result": "unknown"} for change in entry["changes"]],
+    }  # fmt: skip
+    make_directory(home.environment(environment), 0o755)
+    write_json(_intent(home, environment), intended, 0o600, durable=False)
+
+
+def is_cut_off(home: Home, environment: str) -> bool:
+    """Whether the last apply or down has begun and never said how it ended. True while one is running, too."""
+    return os.path.exists(_intent(home, environment))
+
+
+def settle(home: Home, environment: str) -> bool:
+    """Under the environment's lock: write the entry of what was cut off, if anything was; whether it was."""
+    if not is_cut_off(home, environment):
+        return False
+    try:
+        entry = read_json(_intent(home, environment))
+    except HostError:  # a power cut has torn it
+        entry = None
+    if isinstance(entry, dict) and int(entry["generation"]) > last_generation(home, environment):
+        append_entry(home, environment, entry)
+    finish(home, environment)
+    return True
+
+
+def finish(home: Home, environment: str) -> None:
+    """What was begun has its entry."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_intent(home, environment))
+
+
+def _intent(home: Home, environment: str) -> str:
+    return os.path.join(home.environment(environment), "intent.json")
 
 
 def make_entry(
