@@ -13,7 +13,7 @@ from envkit.backend.embedded.instance import forget_shadow
 from envkit.backend.embedded.rootfs import run_directory
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.errors import ConflictError
-from envkit.host import proc
+from envkit.host import leftovers, proc
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import remove_tree
 from envkit.host.home import Home
@@ -94,6 +94,7 @@ def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
     group = os.path.dirname(Cgroups.of(home).path_for(environment, "x"))
     if group.strip("/"):
         forget_shadow(group)
+    leftovers.sweep((home.environment(environment),))
     for name in _OWN:
         remove_tree(os.path.join(home.environment(environment), name))
     with suppress(FileNotFoundError):

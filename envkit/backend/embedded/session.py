@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Event as Flag
 
@@ -17,7 +17,7 @@ from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.errors import ApplyError, EnvkitError, NotFoundError, way_out
 from envkit.events import Emit, Event, EventKind
-from envkit.host import mounts
+from envkit.host import leftovers, mounts
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import make_directory
 from envkit.host.home import Home
@@ -262,6 +262,16 @@ def engine_of(home: Home) -> Engine:
     return Engine(home)
 
 
+def _written_to(home: Home, environment: str) -> Iterator[str]:
+    """The directories in which envkit writes files for this environment."""
+    own = home.environment(environment)
+    yield from (home.root, own, f"{own}/resources", f"{own}/generations", home.cache, f"{home.cache}/environments",
+                f"{home.cache}/seccomp", f"{home.cache}/trees")  # fmt: skip
+    for base in (home.instances(environment), home.volumes):
+        with suppress(FileNotFoundError):
+            yield from (f"{base}/{name}" for name in os.listdir(base))
+
+
 @contextmanager
 def opened(
     home: Home, environment: Environment, supply: Materials, emit: Emit, width: int, lock_timeout: float | None
@@ -286,6 +296,7 @@ def opened(
         Cgroups.of(home).prepare(environment.name)
         session = EmbeddedSession(home, environment, supply, emit, width, engine)
         salvage.salvage(home, environment.name, session.mounted)
+        leftovers.sweep(_written_to(home, environment.name))
         try:
             yield session
         finally:
