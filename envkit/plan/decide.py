@@ -53,6 +53,7 @@ def decide_service(
         if observed is not None:
             draft.drift = drift_of(observed, rules.effects.of, rules.ignored)
         return _create(draft, reasons.creation(address, observed, replicas, siblings))
+    draft.start_first = observed.complete and rules.effects.is_start_first(resource.spec)
     draft.completed = has_completed(resource, observed, rules.awaited)
     if not draft.completed:
         draft.drift = drift_of(observed, rules.effects.of, rules.ignored)

@@ -27,7 +27,7 @@ _ACTIONS = {
 @struct
 class Draft:
     """attributes: what will change (before: now). drift: what changed outside. because: why, for people; completed: a
-    job that has done its work, which nothing restarts."""
+    job that has done its work, which nothing restarts; start_first: a replacement is there before the old one goes."""
 
     address: Address
     resource: Resource | None
@@ -39,6 +39,7 @@ class Draft:
     requires: list[Dependency] = field(default_factory=list)
     loses_data: bool = False
     completed: bool = False
+    start_first: bool = False
 
     @property
     def restarts(self) -> bool:
@@ -46,11 +47,6 @@ class Draft:
         if self.action is Action.UPDATE:
             return strongest(self.attributes) in (Effect.RESTART, Effect.REPLACE)
         return self.action not in (Action.NOOP, Action.DELETE)
-
-    @property
-    def start_first(self) -> bool:
-        """Whether the service asks that the new instance is there before the old one goes."""
-        return self.resource is not None and self.resource.spec.get("update", {}).get("order") == "start-first"
 
     def settle(self, attributes: Iterable[AttributeChange]) -> None:
         """Add attributes (of paths not there yet) and choose the action that all of them together need."""

@@ -7,7 +7,7 @@ from envkit.plan.model import Effect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any, Protocol
 
     from envkit.diagnostics import Diagnostic
@@ -35,6 +35,8 @@ class Capabilities(Protocol):
     def check(self) -> Callable[[Environment], Sequence[Diagnostic]]: ...
     @property
     def kinds(self) -> frozenset[str]: ...
+    @property
+    def alone(self) -> Callable[[Mapping[str, Any]], Sequence[tuple[str, str]]]: ...
 
 
 def globs(patterns: Collection[str]) -> Callable[[str], Any]:
@@ -69,6 +71,10 @@ class Effects:
         if effect is None:
             effect = self._known[path] = self._find(path)
         return effect
+
+    def is_start_first(self, spec: Mapping[str, Any]) -> bool:
+        """Whether a replacement of this service is made beside the old instance: asked for, and possible."""
+        return spec.get("update", {}).get("order") == "start-first" and not self._capabilities.alone(spec)
 
     def _find(self, path: str) -> Effect:
         if path.partition("[")[0].partition(".")[0] in self._none:

@@ -45,7 +45,8 @@ class Request:
 
     id: 12 hex digits, fresh per creation. name: the container's name. directory: its record directory, which gets
     `hosts` and `resolv.conf`. networks: ServiceSpec.networks, at least one. ports: as ports.resolve returned them.
-    use_aliases: answer to the service's name and aliases, too (a one-off does not). The rest is as in ServiceSpec.
+    use_aliases: answer to the service's name and aliases, too (a one-off does not). live: be found by its names from
+    the beginning. The rest is as in ServiceSpec.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Request:
     dns_search: Sequence[str] = ()
     dns_opt: Sequence[str] = ()
     use_aliases: bool = True
+    live: bool = True
 
 
 def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> dict[str, Member]:
@@ -164,7 +166,7 @@ def _member(
         directory=request.directory, netns=netns_path(home, request.id), endpoints=endpoints,
         gateway=addresses.gateway_key(request.networks, routed), hostname=request.hostname, domain=request.domain,
         extra_hosts={name: list(items) for name, items in request.extra_hosts.items()}, links=list(request.links),
-        dns=list(request.dns), ports=[dict(port) for port in request.ports],
+        dns=list(request.dns), ports=[dict(port) for port in request.ports], live=request.live,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from envkit.errors import ConflictError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from envkit.address import Address
@@ -41,10 +41,12 @@ class Embedded:
             self.name, True, IN_PLACE, RESTART, lambda environment: check(self.home, environment), alone=alone
         )
 
-    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
+    def observe(
+        self, environment: Environment, *, thorough: bool = True, only: Collection[Address] | None = None
+    ) -> ObservedState:
         from envkit.backend.embedded.observe import observe
 
-        return observe(self.home, environment, thorough=thorough)
+        return observe(self.home, environment, thorough=thorough, only=only)
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None

@@ -6,6 +6,7 @@ An error where the meaning would change, a warning where only comfort or speed i
 from __future__ import annotations
 
 from envkit.backend.embedded import images
+from envkit.backend.embedded.alone import alone
 from envkit.diagnostics import Diagnostic, Position, Severity
 from envkit.host.cgroups import Cgroups
 from envkit.host.process import find
@@ -59,7 +60,7 @@ def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
         found += _service(resource)
         found += _limits(resource, supported)
         found += _external_links(home, environment, resource)
-        found += _inner_ports(environment, resource)
+        found += _unreachable_ports(environment, resource)
         if not environment.hardened:  # there, `allow: [runtime-socket]` has been asked for
             found += _sockets(resource)
     for address, resource in environment.resources.items():
@@ -129,12 +130,12 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
                     resource, Severity.WARNING, "unsupported-endpoint-option", f"networks.{key}.driver_opts.{option}",
                     f"service {name!r}: the option {option!r} of its network {key!r} is not honoured", "take it away",
                 )  # fmt: skip
-    for key in sorted((spec.get("update") or {}).keys() - {"order", "parallelism"}):
-        yield _say(
-            resource, Severity.WARNING, "unsupported-update-config", f"update.{key}",
-            f"service {name!r}: `deploy.update_config.{key}` is not honoured; an update that fails stops where it is",
-            "`order` and `parallelism` are honoured",
-        )  # fmt: skip
+    if (spec.get("update") or {}).get("order") == "start-first":
+        for path, why in alone(spec):
+            yield _say(
+                resource, Severity.WARNING, "stop-first", path,
+                f"service {name!r} is replaced stop-first, not start-first: {why}", f"take `{path}` away",
+            )  # fmt: skip
     if str(spec.get("mode") or "").endswith("-job"):
         yield _say(
             resource, Severity.WARNING, "unsupported-mode", "mode",
@@ -149,15 +150,32 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
     yield from _security(resource)
 
 
-def _inner_ports(environment: Environment, resource: Resource) -> Iterator[Diagnostic]:
-    """Published ports of a service that no network connects with the outside."""
+def _unreachable_ports(environment: Environment, resource: Resource) -> Iterator[Diagnostic]:
+    """Published ports of a service that no network connects with the outside, or whose address leads to none."""
     joined = [environment.get("network", key) for key in resource.spec.get("networks") or ()]
+    has_ipv6 = any(item is None or item.spec.get("external") or _has_ipv6(item.spec) for item in joined)
+    for number, port in enumerate(resource.spec.get("ports") or ()):
+        address = str(port.get("host_ip") or "")
+        if ":" not in address or (has_ipv6 and address != "::1"):
+            continue
+        why, hint = "none of its networks has IPv6", "give one of its networks `enable_ipv6: true`"
+        if address == "::1":  # the kernel's route_localnet is for IPv4 alone (ip-sysctl.rst)
+            why = "from the IPv6 loopback address nothing can be led into a container"
+            hint = "publish it on 127.0.0.1, or on another address of this machine"
+        yield _say(
+            resource, Severity.WARNING, "unreachable-port", f"ports[{number}]",
+            f"service {resource.address.name!r}: nobody reaches its port {port['target']} at [{address}]: {why}", hint,
+        )  # fmt: skip
     if resource.spec.get("ports") and joined and all(item and item.spec.get("internal") for item in joined):
         yield _say(
             resource, Severity.WARNING, "internal-ports", "ports",
             f"service {resource.address.name!r} has internal networks only: nobody but this host reaches its ports",
             "join a network that is not internal as well, or take the ports away",
         )  # fmt: skip
+
+
+def _has_ipv6(network: Mapping[str, Any]) -> bool:
+    return bool(network.get("enable_ipv6")) or any(":" in row["subnet"] for row in network.get("subnets") or ())
 
 
 def _sockets(resource: Resource) -> Iterator[Diagnostic]:

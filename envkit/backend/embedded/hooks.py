@@ -104,7 +104,7 @@ class PreStart:
         self._services = services
         self._lock = threading.Lock()
         self._ran: dict[tuple[str, int], ApplyError | None] = {}
-        batch = {job.record.directory for job in jobs if job.record is not None}
+        batch = {record.directory for job in jobs for record in (job.record, job.old) if record is not None}
         self._there = {
             record.service
             for record in records.load_all(services.home, services.environment.name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from envkit.host.home import Home
     from envkit.host.inotify import Inotify
 
-_KEY = re.compile(r"(?P<service>.+)\.(?P<replica>[0-9]+)")
+_KEY = re.compile(r"(?P<service>.+)\.(?P<replica>[0-9]+)(\.b)?")
 _ROUND = 4096  # lines of one instance before the others have their turn
 _GRACE = 3.0  # seconds without any instance until following ends: a replacement may be on its way
 

@@ -18,28 +18,35 @@ from envkit.host.cgroups import Cgroups
 from envkit.host.uts import hostnames
 from envkit.lean import json
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
+from envkit.values import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from envkit.backend.embedded.record import Record
     from envkit.host.home import Home
     from envkit.spec.environment import Environment
 
+_TWO = "2: a replacement is under way, or was cut off"
 FEW = 16
 """So many instances are looked at closely in any case: half a millisecond each."""
 
 
-def observe(home: Home, environment: Environment, *, thorough: bool = True) -> ObservedState:
+def observe(
+    home: Home, environment: Environment, *, thorough: bool = True, only: Collection[Address] | None = None
+) -> ObservedState:
     """The environment as it is. Harmless, and quick, when nothing of it exists.
 
-    A look that need not be thorough leaves out what is read of every process itself, where there are many.
+    A look that need not be thorough leaves out what is read of every process itself, where there are many, all are
+    what the environment wants, and so nothing is to be done but for what only such a look would show.
     """
-    name = environment.name
+    name, at = environment.name, time.time()
     found: dict[Address, ObservedResource] = {}
     present = [record for record in records.load_all(home, name) if not record.oneoff]
+    if only is not None:
+        present = [record for record in present if record.address in only]
     wires = wiring.Observer(home, name)
     found.update(wires.networks())
     for volume in volumes.load_all(home, name):
@@ -51,13 +58,25 @@ def observe(home: Home, environment: Environment, *, thorough: bool = True) -> O
             )
     known = images.observe(home, environment)
     found.update(known.resources)
+    beside = {serving.id: other.id for serving, other in records.pairs(present)}
+    present = [record for record in present if record.id not in beside.values()]
     states = {record.id: status_of(record) for record in present}
-    closely = thorough or len(present) <= FEW
+    closely = thorough or len(present) <= FEW or (only is None and _differ(environment, present))
     names = hostnames(item.pid for item in states.values() if item.is_alive) if closely else {}
     for record in present:
-        found[record.address] = _service(home, record, states[record.id], wires, names if closely else None)
+        seen = _service(home, record, states[record.id], wires, names if closely else None)
+        if record.id in beside:
+            expected, actual = {**seen.expected, "instances": 1}, {**seen.actual, "instances": _TWO}
+            seen = replace(seen, expected=expected, actual=actual)
+        found[record.address] = seen
     generation = resources.environment_facts(home, name).get("generation", 0) if present or found else 0
-    return ObservedState(name, found, known.digests, int(generation), known.offered, closely)
+    return ObservedState(name, found, known.digests, int(generation), known.offered, closely, at)
+
+
+def _differ(environment: Environment, present: Iterable[Record]) -> bool:
+    """Whether a service is to be made, changed or removed."""
+    wanted = {name: resource.fingerprint for name, resource in environment.services.items()}
+    return wanted != {record.service: record.fingerprint for record in present}
 
 
 def _service(
@@ -121,7 +140,9 @@ def _attributes(
 
 
 def _has_written(record: Record) -> bool:
-    """Whether the instance has written into its own layer."""
+    """Whether the instance has written into its own layer (or something was synced into it)."""
+    if record.spec.get("read_only"):
+        return False
     try:
         with os.scandir(record.path("upper")) as entries:
             return next(entries, None) is not None

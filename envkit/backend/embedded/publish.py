@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from envkit.backend.embedded import hosts
 from envkit.backend.embedded.network_observe import ANY, FAMILY, table_name
 from envkit.backend.embedded.network_state import Network, State, load, locked, network_of, save
 from envkit.backend.embedded.ports import published_rows
@@ -36,6 +37,22 @@ def set_published(home: Home, environment: str, published: Mapping[str, bool]) -
                 state.members[identity] = state.members.pop(identity)  # the last one has a contested port
         load_table(home, state)
         save(home, state)
+
+
+def take_over(home: Home, environment: str, successors: Mapping[str, str]) -> None:
+    """Let instances take the places of others: id -> the id of the one that steps back. Names and ports change hands at
+    once: whoever asks from then on is led to the successor, and connections that are there stay where they are, since
+    the kernel tracks them. Harmless to repeat; ids that are in no network are left out."""
+    with locked(home):
+        state = load(home, environment)
+        concerned = [item for pair in successors.items() for one in pair if (item := state.members.get(one))]
+        for member in concerned:
+            member.live = member.id in successors
+            member.published = member.live and bool(member.ports)
+        if any(member.ports for member in concerned):
+            load_table(home, state)
+        save(home, state)
+    hosts.refresh(home, environment)
 
 
 def rebuild(home: Home, environment: str) -> None:

@@ -2,12 +2,16 @@
 
 A record directory (REC = HOME/environments/ENV/instances/SERVICE.N) is the instance's OCI bundle and conmon's working
 directory. `record.json` in it is the truth about what was asked; whether it is so is read from the kernel.
+
+A replica has two places, SERVICE.N and SERVICE.N.b: a start-first replacement makes the successor in the free one, and
+nothing is ever renamed, since conmon and bind mounts know the directory by its path.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from itertools import pairwise
 
 from envkit.address import Address
 from envkit.lean import contextmanager, json, suppress
@@ -15,7 +19,7 @@ from envkit.values import field, field_names, struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from envkit.host.home import Home
@@ -32,6 +36,7 @@ class Record:
     all volumes in use. depends_on: names of the services it needs, for the order of a later `down`. limits: the limits
     in force after the last apply (`memory` -> bytes …), for drift.
     root: the directory that is its `/`; shared_root: whether others have the same. oneoff: made by `envkit run`.
+    turn: above 0: it was made beside the instance whose turn was the one before; until `complete`, that one serves.
     """
 
     home: Home
@@ -69,6 +74,7 @@ class Record:
     tty: bool = False
     stdin_open: bool = False
     oneoff: bool = False
+    turn: int = 0
 
     @property
     def address(self) -> Address:
@@ -76,8 +82,13 @@ class Record:
 
     @property
     def key(self) -> str:
-        """The directory's name: SERVICE.N, or SERVICE.run-ID for a one-off."""
+        """The directory's name: SERVICE.N (or SERVICE.N.b), or SERVICE.run-ID for a one-off."""
         return os.path.basename(self.directory)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it stands beside the instance that serves, and has not taken over yet."""
+        return self.turn > 0 and not self.complete
 
     def path(self, name: str) -> str:
         """A file of the record directory (`log`, `config.json`, `exits/ID` …)."""
@@ -107,6 +118,7 @@ class Record:
 
 
 _STORED = tuple(name for name in field_names(Record) if name not in ("home", "directory"))
+_OTHER = ".b"
 _REQUIRED = ("environment", "service", "replica", "id", "name", "spec", "fingerprint")
 
 
@@ -149,6 +161,16 @@ def directory_of(home: Home, environment: str, service: str, replica: int) -> st
     return os.path.join(home.instances(environment), f"{service}.{replica}")
 
 
+def other_place(directory: str) -> str:
+    """The other one of a replica's two places."""
+    return directory.removesuffix(_OTHER) if directory.endswith(_OTHER) else directory + _OTHER
+
+
+def place_of(key: str) -> str:
+    """SERVICE.N for either place of a replica; any other key as it is."""
+    return key.removesuffix(_OTHER)
+
+
 def new_id() -> str:
     return os.urandom(6).hex()
 
@@ -162,7 +184,7 @@ def decode(home: Home, directory: str, value: Mapping[str, Any]) -> Record:
 
 def _damaged(home: Home, directory: str) -> Record:
     """A stand-in for a record that a power cut has torn: incomplete, so that the next plan replaces it."""
-    service, _, number = os.path.basename(directory).rpartition(".")
+    service, _, number = place_of(os.path.basename(directory)).rpartition(".")
     environment = os.path.basename(os.path.dirname(os.path.dirname(directory)))
     replica = int(number) if number.isdigit() else 0
     return Record(home, directory, environment, service, replica, "damaged", service, {}, "", oneoff=replica == 0)
@@ -181,19 +203,37 @@ def load(home: Home, directory: str) -> Record | None:
 
 
 def load_all(home: Home, environment: str) -> list[Record]:
-    """Every record of an environment, one-offs included, by service and number."""
+    """Every record of an environment, one-offs included, by service and number; of two at one address, the one that
+    serves comes first."""
     base = home.instances(environment)
     try:
         names = os.listdir(base)
     except (FileNotFoundError, NotADirectoryError):
         return []
     records = [found for name in names if (found := load(home, f"{base}/{name}")) is not None]
-    records.sort(key=lambda item: (item.service, item.oneoff, item.replica, item.id))
+    records.sort(key=lambda item: (item.service, item.oneoff, item.replica, *_rank(item)))
     return records
 
 
+def _rank(record: Record) -> tuple[bool, int]:
+    """Whoever is complete serves, the successor before the one whose place it has taken."""
+    return not record.complete, -record.turn
+
+
 def find(home: Home, environment: str, address: Address) -> Record | None:
-    return load(home, directory_of(home, environment, address.name, address.index))
+    """The instance of an address; the one that serves where there are two."""
+    first = directory_of(home, environment, address.name, address.index)
+    found = [record for place in (first, other_place(first)) if (record := load(home, place)) is not None]
+    return min(found, key=_rank) if found else None
+
+
+def pairs(records: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """(the one that serves, the one beside it) wherever load_all() has found two instances of one replica."""
+    found = []
+    for one, other in pairwise(records):
+        if not one.oneoff and not other.oneoff and one.address == other.address:
+            found.append((one, other))
+    return found
 
 
 def find_named(home: Home, name: str) -> Record | None:

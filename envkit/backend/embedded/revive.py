@@ -19,7 +19,7 @@ def revive(home: Home, directory: str) -> int:
     4: it runs already."""
     with locked_if_there(directory):
         record = records.load(home, directory)
-        if record is None or record.desired != "running":
+        if record is None or record.desired != "running" or not record.complete:  # it is only being made
             return 3
         if instance.status(record).is_alive:
             return 4

@@ -28,7 +28,8 @@ _OWN = (
 
 
 def salvage(home: Home, environment: str, mounted: set[str]) -> None:
-    """Remove record directories without a record, and containers of this environment that no record knows.
+    """Remove record directories without a record, and containers of this environment that no record knows; finish the
+    start-first replacements that were cut off.
 
     Called with the environment's lock held, so nobody is creating an instance now (a one-off's directory has its
     record from the first moment on).
@@ -48,6 +49,10 @@ def salvage(home: Home, environment: str, mounted: set[str]) -> None:
         teardown.unmount_below([os.path.join(base, name)], mounted)
         remove_tree(os.path.join(base, name))
     _end_strangers(home, environment, known)
+    if any(records.place_of(name) != name for name in names):
+        from envkit.backend.embedded import succession
+
+        succession.finish(home, environment, mounted)
 
 
 def _end_strangers(home: Home, environment: str, known: set[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -46,18 +47,25 @@ WINDOW = 4  # creations at a time: more gain nothing (two cores, each creation i
 @struct
 class Job:
     """One change on its way. old: the instance that goes; record: the one that is to run afterwards (the same object
-    for a restart in place); fresh: record is a new instance."""
+    for a restart in place); fresh: record is a new instance; beside: which is there before the old one goes."""
 
     change: Change
     old: Record | None = None
     record: Record | None = None
     fresh: bool = False
+    beside: bool = False
     picture: Picture | None = None
     error: BaseException | None = None
 
     @property
     def is_open(self) -> bool:
         return self.error is None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it is not done before the new instance has shown that it may be relied on."""
+        spec = self.record.spec if self.record is not None else {}
+        return self.beside or (self.fresh and self.change.start and self.change.action.replaces and "update" in spec)
 
 
 class Services:
@@ -74,6 +82,7 @@ class Services:
         self.cgroups = Cgroups.of(home)
         self.wires = Wires(home, environment)
         self.bundler = Bundler(environment, workshop, self.wires)
+        self.serial = threading.RLock()  # two batches at once would fight for the same cores and the network state
 
     def apply(self, changes: Sequence[Change], done: Callable[[Change, BaseException | None], None]) -> None:
         """See backend.base.Session.apply, for service changes."""
@@ -85,13 +94,23 @@ class Services:
                 reported.add(id(job))
                 done(job.change, job.error)
 
+        with self.serial:
+            self._make_so(jobs, report)
+        watched = [job for job in jobs if job.is_open and job.is_watched]
+        if watched:
+            from envkit.backend.embedded import succession
+
+            parallel.each(watched, lambda job: self._see_through(job, report), succession.WIDTH)
+
+    def _make_so(self, jobs: Sequence[Job], report: Callable[[Job], None]) -> None:
+        """Everything but what takes time by itself: watching new instances, and letting old ones finish."""
         for job in jobs:
             self._guarded(job, self._begin)
         self._choose_ports(jobs)
         for job in jobs:
             if not job.is_open or (job.old is None and job.record is None):
                 report(job)
-        self._remove_old([job for job in jobs if job.is_open and job.old is not None], report)
+        self._remove_old([job for job in jobs if job.is_open and job.old is not None and not job.beside], report)
         starting = [job for job in jobs if job.is_open and job.record is not None and self._must_start(job)]
         begun = set(map(id, starting))
         for job in jobs:
@@ -132,6 +151,9 @@ class Services:
             self.home, self.environment.name, change.resource, change.address, job.picture, identity=records.new_id(),
             host=self.host,
         )  # fmt: skip
+        if change.action is Action.REPLACE_START_FIRST and change.start and present is not None and present.complete:
+            job.beside = True
+            job.record.directory, job.record.turn = records.other_place(present.directory), present.turn + 1
         job.record.created_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         job.record.cgroup = resolve.cgroup(self.cgroups, self.environment.name, job.record.id, job.record.spec)
         instance.signal_number(job.record.stop_signal)
@@ -242,7 +264,8 @@ class Services:
                 self._guarded(job, self._launch if job.change.start else self._keep)
             if not job.is_open:
                 self._undo(job)
-            report(job)
+            if not (job.is_open and job.is_watched):
+                report(job)
 
         parallel.each([job for job in jobs if job.is_open], run, WINDOW)
 
@@ -308,8 +331,17 @@ class Services:
             instance.start(record)
             step("services.started")
             hooks.post_start(record, self.emit)
-            record.complete = True
+            record.complete = not job.beside
             record.save(durable=False)
+
+    def _see_through(self, job: Job, report: Callable[[Job], None]) -> None:
+        from envkit.backend.embedded import succession
+
+        self._guarded(job, lambda job: succession.see_through(job, self.serial, self.workshop.mounted, self.emit))
+        if job.record is not None and job.record.is_waiting:
+            with self.serial:
+                self._undo(job)
+        report(job)
 
     def _keep(self, job: Job) -> None:
         """It is made and not started: `start` and the next apply find all they need."""

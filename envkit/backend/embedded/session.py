@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -33,25 +32,28 @@ if TYPE_CHECKING:
     from envkit.image.store import Store
     from envkit.spec.canonical import ImageSpec
 
+_CLOCK = 0.02
+"""A file's time may be as much behind, in seconds: the kernel stamps files with its last tick's."""
+
 
 class EmbeddedSession:
     """See backend.base.Session."""
 
     def __init__(self, home: Home, environment: Environment, supply: Materials, emit: Emit, width: int,
-                 engine: Engine) -> None:  # fmt: skip
+                 engine: Engine, lock: Lock) -> None:  # fmt: skip
         self.home = home
         self.environment = environment
         self.emit = emit
         self._supply = supply
         self.width = max(1, width)
         self.engine = engine
+        self._lock = lock
         self.mounted = {row.target for row in mounts.mount_table()}
         self.workshop = Workshop(
             home, environment.name, engine, runtime_of(home), supply, hardened=environment.hardened,
             mounted=self.mounted,
         )  # fmt: skip
         self.services = services.Services(home, environment, self.workshop, emit, self._digest_of)
-        self._serial = threading.Lock()
         self._failed = False
         self._touched = self._deleted = False
 
@@ -76,8 +78,7 @@ class EmbeddedSession:
             self._networks(networks, report)
         instances, images = groups.get("service", []), groups.get("image", [])
         if instances:
-            with self._serial:  # two batches at once would fight for the same cores and the same network state
-                self.services.apply(instances, report)
+            self.services.apply(instances, report)
         parallel.each(images, lambda change: self._one(change, report), self.width)
 
     def _one(self, change: Change, report: Done) -> None:
@@ -95,6 +96,9 @@ class EmbeddedSession:
         if condition == "healthy":
             self._supervise()
         wait.wait(self.home, self.environment.name, address, condition, cancelled)
+
+    def is_current(self, since: float) -> bool:
+        return self._lock.touched < since - _CLOCK
 
     # -- images
 
@@ -167,7 +171,7 @@ class EmbeddedSession:
     # -- networks, volumes, and what only has to be remembered
 
     def _networks(self, changes: Sequence[Change], report: Done) -> None:
-        with self._serial:
+        with self.services.serial:
             failed = self.services.wires.apply_networks(changes)
         for change in changes:
             error = failed.get(id(change))
@@ -294,7 +298,7 @@ def opened(
         engine.enter()
         machine.raise_open_files()
         Cgroups.of(home).prepare(environment.name)
-        session = EmbeddedSession(home, environment, supply, emit, width, engine)
+        session = EmbeddedSession(home, environment, supply, emit, width, engine, lock)
         salvage.salvage(home, environment.name, session.mounted)
         leftovers.sweep(_written_to(home, environment.name))
         try:

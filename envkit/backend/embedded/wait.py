@@ -27,7 +27,7 @@ def wait(home: Home, environment: str, address: Address, condition: Condition, c
     while not cancelled.is_set():
         rows = [
             row for row in records.load_all(home, environment)
-            if row.service == address.name and not row.oneoff and address.index in (1, row.replica)
+            if row.service == address.name and not (row.oneoff or row.is_waiting) and address.index in (1, row.replica)
         ]  # fmt: skip
         if not rows:
             raise ApplyError("A service is not there", f"nothing runs {address.name}", address=str(address))
@@ -59,11 +59,7 @@ def _meets(record: Record, condition: Condition, ended: dict[str, float]) -> boo
         )  # fmt: skip
     health = observe.health_of(record, status)
     if health is Health.UNHEALTHY:
-        raise ApplyError(
-            "A service is unhealthy", f"{record.address}: {_last_probe(record)}",
-            "its health check keeps failing; `envkit logs` shows more", address=str(record.address),
-            log=instance.last_lines(record, 20),
-        )  # fmt: skip
+        raise unhealthy(record)
     return health is Health.HEALTHY
 
 
@@ -77,12 +73,26 @@ def _still_waits(record: Record, status: instance.Status, ended: dict[str, float
     may_return = record.desired == "running" and restart.wanted(record.restart, status.exit_code, attempts.attempts)
     if may_return and now - ended.setdefault(record.id, now) < _PATIENCE:
         return False
+    raise ended_with(record, status)
+
+
+def ended_with(record: Record, status: instance.Status) -> ApplyError:
+    """The error of an instance that should be running, with its last log lines."""
     how = status.detail or f"exit code {status.exit_code}"
     if status.oom:
         how = f"exit code {status.exit_code}, {status.detail}"
-    raise ApplyError(
+    return ApplyError(
         "A service has ended", f"{record.address}: {how}", "its last log lines say why; `envkit logs` shows more",
         address=str(record.address), log=instance.last_lines(record, 20),
+    )  # fmt: skip
+
+
+def unhealthy(record: Record) -> ApplyError:
+    """The error of an instance whose health check keeps failing, with its last log lines."""
+    return ApplyError(
+        "A service is unhealthy", f"{record.address}: {_last_probe(record)}",
+        "its health check keeps failing; `envkit logs` shows more", address=str(record.address),
+        log=instance.last_lines(record, 20),
     )  # fmt: skip
 
 

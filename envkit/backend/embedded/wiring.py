@@ -10,7 +10,7 @@ import os
 from envkit.address import Address
 from envkit.backend.embedded import network_state
 from envkit.backend.embedded.mounts import file_bind
-from envkit.backend.embedded.record import spill
+from envkit.backend.embedded.record import place_of, spill
 from envkit.errors import ConflictError
 from envkit.observed.state import ObservedResource
 
@@ -96,7 +96,7 @@ class Wires:
         from envkit.backend.embedded import ports
 
         holder = ports.holders(self.home, [record.id for record in (*going, *wanted)])
-        before = {record.directory: record.ports for record in going}
+        before = {record.address: record.ports for record in going}
         given: list[tuple[ports.Port, str]] = []
         failed: dict[str, ConflictError] = {}
 
@@ -104,8 +104,8 @@ class Wires:
             return next((name for other, name in given if ports.clash(port, other)), "") or holder(port)
 
         for record in wanted:
-            identity = f"{record.environment}/{record.key}"
-            previous = before.get(record.directory) or record.ports
+            identity = f"{record.environment}/{place_of(record.key)}"
+            previous = before.get(record.address) or record.ports
             try:
                 record.ports = ports.resolve(record.spec["ports"], identity, taken, previous)
             except ConflictError as error:
@@ -133,7 +133,7 @@ class Wires:
                 key: {"ipv4": item.ipv4, "ipv6": item.ipv6, "mac": item.mac, "interface": item.interface}
                 for key, item in member.endpoints.items()
             }
-        asleep = {record.id: True for record in wired if not members[record.id].live}
+        asleep = {record.id: True for record in wired if not members[record.id].live and not record.is_waiting}
         if asleep:
             attach.set_live(self.home, self.environment.name, asleep)
 
@@ -153,11 +153,12 @@ class Wires:
             extra_hosts=spec.get("extra_hosts") or {}, links=links, dns=spec.get("dns") or (),
             dns_search=spec.get("dns_search") or (), dns_opt=spec.get("dns_opt") or (),
             use_aliases=BRIDGE not in networks and (not record.oneoff or bool(spec.get("use_aliases"))),
+            live=not record.is_waiting,
         )  # fmt: skip
 
     def publish(self, rows: Sequence[Record]) -> None:
-        """Let the published ports of the instances lead to them."""
-        wanted = {record.id: True for record in rows if record.ports and record.netns}
+        """Let the published ports of the instances lead to them, but for those that wait for their turn."""
+        wanted = {record.id: True for record in rows if record.ports and record.netns and not record.is_waiting}
         if wanted:
             from envkit.backend.embedded import publish
 

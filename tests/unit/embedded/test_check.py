@@ -31,7 +31,10 @@ def _syslog(address, **options):
         ("service", {"external_links": ["other:o"]}, "unsupported-external-links", False),
         ("service", {"reservations": {"devices": [{}]}}, "unsupported-devices", False),
         ("service", {"networks": {"n": {"driver_opts": {"x": "y"}}}}, "unsupported-endpoint-option", False),
-        ("service", {"update": {"parallelism": 1, "delay": 3.0}}, "unsupported-update-config", False),
+        ("service", {"update": {"order": "start-first"}, "container_name": "x"}, "stop-first", False),
+        ("service", {"update": {"order": "start-first"}, "network_mode": "host"}, "stop-first", False),
+        ("service", {"update": {"order": "start-first"}, "networks": {"n": {"ipv4_address": "10.9.9.9"}}}, "stop-first",
+         False),
         ("service", {"mode": "global-job"}, "unsupported-mode", False),
         ("service", {"placement": {"constraints": ["a"]}}, "unsupported-placement", False),
         ("service", {"runtime": "kata"}, "unsupported-runtime", False),
@@ -90,3 +93,27 @@ def test_a_limit_that_cannot_be_kept_has_its_place(tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["", "envkit.yaml", "envkit.yaml:7", "a:b:c"])
 def test_origins_without_a_place(text):
     assert check.position(text) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "texts"),
+    [
+        ("::1", {"enable_ipv6": True}, ["loopback"]),
+        ("::1", {}, ["loopback"]),
+        ("::", {}, ["none of its networks has IPv6"]),
+        ("2001:db8::1", {"subnets": [{"subnet": "10.0.0.0/24"}]}, ["none of its networks has IPv6"]),
+        ("2001:db8::1", {"subnets": [{"subnet": "fd00::/64"}]}, []),
+        ("::", {"enable_ipv6": True}, []),
+        ("::", {"external": True}, []),
+        ("127.0.0.1", {}, []),
+        ("", {}, []),
+    ],
+)
+def test_addresses_that_lead_nowhere(tmp_path, address, network, texts):
+    port = {"target": 80, "published": "8080", "protocol": "tcp", "host_ip": address}
+    service = Resource(Address("service", "it"), {"networks": {"n": {}}, "ports": [port]}, "f")
+    net = Resource(Address("network", "n"), {"name": "n", **network}, "f")
+    environment = Environment("e", "/", (), True, {item.address: item for item in (service, net)})
+    found = [item for item in check.check(Home(str(tmp_path)), environment) if item.code != "missing-tool"]
+    assert [(item.code, item.is_error) for item in found] == [("unreachable-port", False)] * len(texts)
+    assert all(text in item.detail for text, item in zip(texts, found, strict=True))
