@@ -9,7 +9,7 @@ from envkit.errors import NotFoundError
 from envkit.values import value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from envkit.cli.context import Context
     from envkit.observed.state import Instance
@@ -36,8 +36,10 @@ class Before:
         return cls(time.time(), {row.id: row for row in context.backend.instances(environment.name)})
 
 
-def follow(context: Context, environment: Environment, before: Before) -> int:
-    """Stay with the services until they have ended; the exit code."""
+def follow(
+    context: Context, environment: Environment, before: Before, *, hold: Callable[[], None] | None = None
+) -> int:
+    """Stay with the services until they have ended; the exit code. hold: see reconcile.attached.stay."""
     from envkit.plan.wishes import closure
     from envkit.reconcile.attached import Attachment, stay
     from envkit.views.logs import LogView
@@ -65,7 +67,7 @@ def follow(context: Context, environment: Environment, before: Before) -> int:
         terminal.stdout.flush()
         terminal.err(text)
 
-    return stay(context.backend, environment, attachment, show=view, tell=tell, emit=context.emit())
+    return stay(context.backend, environment, attachment, show=view, tell=tell, emit=context.emit(), hold=hold)
 
 
 def _speaks(environment: Environment, name: str, asked: list[str]) -> bool:

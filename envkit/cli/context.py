@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from envkit.diagnostics import Diagnostic
     from envkit.events import Emit
     from envkit.spec.environment import Environment
+    from envkit.views.progress import JsonProgress
     from envkit.views.terminal import Terminal
 
 
@@ -36,6 +37,7 @@ class Context:
         self.environ = environ
         self.cwd = cwd
         self._loaded: Environment | None = None
+        self._json_progress: JsonProgress | None = None
 
     @cached_property
     def home(self) -> Home:
@@ -156,9 +158,12 @@ class Context:
 
         progress = self.options.progress or self.environ.get("COMPOSE_PROGRESS")
         if self.json or progress == "json":
-            from envkit import __version__
+            if self._json_progress is None:
+                from envkit import __version__
 
-            return JsonProgress(self.terminal.stdout if self.json else self.terminal.stderr, __version__)
+                stream = self.terminal.stdout if self.json else self.terminal.stderr
+                self._json_progress = JsonProgress(stream, __version__)
+            return self._json_progress
         if progress == "quiet":
             from envkit.events import ignore
 

@@ -19,6 +19,8 @@ _INCOMPATIBLE = (
     ("wait", "abort_on_container_failure"), ("wait", "exit_code_from"), ("wait", "attach"),
     ("wait", "attach_dependencies"),
     ("detach", "abort_on_container_exit"), ("detach", "abort_on_container_failure"), ("detach", "exit_code_from"),
+    ("watch", "detach"), ("watch", "wait"), ("watch", "no_start"), ("watch", "abort_on_container_exit"),
+    ("watch", "abort_on_container_failure"), ("watch", "exit_code_from"),
     ("detach", "attach"), ("detach", "attach_dependencies"), ("no_start", "abort_on_container_exit"),
     ("no_start", "abort_on_container_failure"), ("no_start", "exit_code_from"),
 )  # fmt: skip
@@ -52,8 +54,6 @@ def add_up(parser: argparse.ArgumentParser) -> None:
 
 def up(context: Context) -> int:
     options = context.options
-    if options.watch:
-        raise UsageError("--watch is not there yet", hint="leave it out, and run `envkit up -d` again after changes")
     _refuse(options)
     if options.no_start:
         return create(context)
@@ -62,6 +62,8 @@ def up(context: Context) -> int:
         raise UsageError("nothing is attached with -d, --wait or --dry-run", hint="leave them out")
     from envkit.cli.apply import converge
 
+    if attached and options.watch:
+        return _watching(context)
     loaded = context.load(options.services, write_cache=True)
     wishes = wishes_of(context, loaded.environment)
     if not attached:
@@ -71,6 +73,24 @@ def up(context: Context) -> int:
     before = Before.take(context, loaded.environment)
     code, environment = converge(context, loaded, wishes, _manner(options))
     return code or follow(context, environment, before)
+
+
+def _watching(context: Context) -> int:
+    """`up --watch`: the services' lines, and whatever a change leads to."""
+    from envkit.cli.apply import converge
+    from envkit.cli.attached import Before, follow
+    from envkit.cli.watch import beside, load
+
+    loaded = load(context)
+    context.show_warnings(loaded.environment.warnings)
+    wishes = wishes_of(context, loaded.environment)
+    with beside(context, loaded, wishes) as watcher:
+        before = Before.take(context, loaded.environment)
+        code, environment = converge(context, loaded, wishes, _manner(context.options))
+        if code:
+            return code
+        watcher.start()
+        return follow(context, environment, before, hold=watcher.end)
 
 
 def add_create(parser: argparse.ArgumentParser) -> None:

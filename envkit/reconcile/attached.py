@@ -49,14 +49,15 @@ class Attachment:
 
 def stay(
     backend: Backend, environment: Environment, attachment: Attachment, *, show: Callable[[LogEntry], None],
-    tell: Callable[[str], None], emit: Emit,
+    tell: Callable[[str], None], emit: Emit, hold: Callable[[], None] | None = None,
 ) -> int:  # fmt: skip
     """Show lines until the watched services have ended for good; the exit code.
 
     0, or that of exit_code_from, or of the first to end where its end stops the others; INTERRUPTED after Ctrl-C.
-    show and tell (for people: one line) are called one at a time.
+    show and tell (for people: one line) are called one at a time. hold: stay until an interrupt, whatever ends
+    (somebody makes new instances), and call this before anything is stopped.
     """
-    attached = _Attached(backend, environment, attachment, show, tell, emit)
+    attached = _Attached(backend, environment, attachment, show, tell, emit, hold)
     with _interrupts(attached.interrupt):
         return attached.run()
 
@@ -81,8 +82,9 @@ def _interrupts(handler: Callable[[], None]) -> Iterator[None]:
 class _Attached:
     def __init__(
         self, backend: Backend, environment: Environment, attachment: Attachment, show: Callable[[LogEntry], None],
-        tell: Callable[[str], None], emit: Emit,
+        tell: Callable[[str], None], emit: Emit, hold: Callable[[], None] | None,
     ) -> None:  # fmt: skip
+        self._hold = hold
         self._backend, self._environment, self._what = backend, environment, attachment
         self._show, self._tell, self._emit = show, tell, emit
         self._wake = threading.Event()
@@ -107,7 +109,7 @@ class _Attached:
     def run(self) -> int:
         for work in (self._follow, self._listen):
             threading.Thread(target=work, daemon=True).start()
-        while self._look():
+        while self._look() or (self._hold is not None and not self._interrupts):
             if min(self._interrupts, 2) > self._asked:
                 self._end(self._interrupts)
             self._wake.wait(_LOOK)
@@ -240,6 +242,8 @@ class _Attached:
         return [row for row in rows if row.replica and row.service in self._what.held and row.state not in _ENDED]
 
     def _stop(self) -> None:
+        if self._hold is not None:
+            self._hold()
         addresses = [Address("service", row.service, row.replica) for row in self._held()]
         try:
             in_order(
