@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from envkit.digest import is_digest, sha256
@@ -257,3 +257,11 @@ def save(store: Store, references: Sequence[str], path: str, form: Literal["dock
         raise NotFoundError("no image was named", path)
     with store.session():
         write(store, references, path, form)
+
+
+def stream(store: Store, references: Sequence[str]) -> Iterator[bytes]:
+    """What save would write in the form docker, as it is made: for `POST /images/load`. Raises NotFoundError."""
+    from envkit.image.archive_write import chunks
+
+    with store.session():
+        yield from chunks(store, references)

@@ -24,17 +24,29 @@ _NAME = "io.containerd.image.name"  # so that containerd and Docker find the who
 
 def write(store: Store, references: Sequence[str], path: str, form: str) -> None:
     """See `archive.save`."""
-    images: dict[str, tuple[StoredImage, list[str]]] = {}
-    for reference in references:
-        image = store.image(reference)
-        names = images.setdefault(image.digest, (image, []))[1]
-        names.extend(name for name in _names(image, reference) if name not in names)
+    images = _named(store, references)
     if form == "oci" and (path.endswith("/") or os.path.isdir(path)):
         _write_directory(store, images, path)
         return
     with ExitStack() as stack:
         items = _docker(store, images, stack) if form == "docker" else _oci(store, images)
         _write_file(path, archive(items))
+
+
+def chunks(store: Store, references: Sequence[str]) -> Iterator[bytes]:
+    """See `archive.stream`."""
+    with ExitStack() as stack:
+        yield from archive(_docker(store, _named(store, references), stack))
+
+
+def _named(store: Store, references: Sequence[str]) -> dict[str, tuple[StoredImage, list[str]]]:
+    """Digest -> (the image, what it is called in the archive)."""
+    images: dict[str, tuple[StoredImage, list[str]]] = {}
+    for reference in references:
+        image = store.image(reference)
+        names = images.setdefault(image.digest, (image, []))[1]
+        names.extend(name for name in _names(image, reference) if name not in names)
+    return images
 
 
 def _names(image: StoredImage, reference: str) -> list[str]:
