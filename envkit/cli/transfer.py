@@ -1,6 +1,8 @@
 """The local side of `cp`: tar streams to and from files of the caller.
 
-Archives from a container are hostile input: tarfile's "data" filter (PEP 706) refuses names that leave the destination.
+Archives from a container are hostile input. Nothing is written through a symbolic link below the destination, whoever
+made it, an earlier copy included; links themselves are copied as they are, wherever they point. tarfile's own filters
+(PEP 706) refuse such links, and are not in every Python 3.11.
 """
 
 from __future__ import annotations
@@ -52,13 +54,41 @@ def unpack(stream: Iterator[bytes], destination: str, *, owners: bool = False) -
         raise NotFoundError("no such directory", into, "create it first")
     try:
         with tarfile.open(fileobj=io.BufferedReader(_Reader(stream)), mode="r|") as archive:
+            archive.extraction_filter = lambda member, path: member
             for member in archive:
-                if rename is not None:
-                    _, slash, rest = member.name.partition("/")
-                    member.name = rename + slash + rest
-                archive.extract(member, into, filter="tar" if owners else "data", numeric_owner=True)
+                member.name = _below(into, member.name, rename)
+                if member.islnk():
+                    member.linkname = _below(into, member.linkname, rename)
+                elif not (member.isreg() or member.isdir() or member.issym()):
+                    raise EnvkitError("the copy failed", f"{member.name} is a device or a pipe")
+                _clear(os.path.join(into, member.name), member.isdir())
+                if not owners:
+                    member.uid, member.gid = os.geteuid(), os.getegid()
+                    member.mode = (member.mode & 0o755) | (0o700 if member.isdir() else 0o600)
+                archive.extract(member, into, numeric_owner=True)
     except (tarfile.TarError, OSError) as error:
         raise EnvkitError("the copy failed", str(error)) from error
+
+
+def _below(into: str, name: str, rename: str | None) -> str:
+    """The name of a member at its place. Raises EnvkitError where it leaves into, by `..` or by a symbolic link."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if rename is not None:
+        parts[:1] = [rename]
+    for depth in range(1, len(parts)):
+        if os.path.islink(os.path.join(into, *parts[:depth])):
+            raise EnvkitError("the copy failed", f"{name} would be written through the link {'/'.join(parts[:depth])}")
+    if ".." in parts:
+        raise EnvkitError("the copy failed", f"{name} leaves the destination")
+    return "/".join(parts) or "."
+
+
+def _clear(path: str, is_directory: bool) -> None:
+    """Make place: whatever is there is replaced, but for a directory by a directory."""
+    if os.path.islink(path) or (os.path.lexists(path) and not os.path.isdir(path)):
+        os.unlink(path)
+    elif os.path.isdir(path) and not is_directory:
+        raise EnvkitError("the copy failed", f"{path} is a directory")
 
 
 def pack(source: str, top: str, *, owners: bool = False) -> Iterator[bytes]:
