@@ -79,6 +79,10 @@ class Session(Protocol):
         afterwards the object carries `change.resource`'s spec and fingerprint, as after CREATE and REPLACE.
         """
 
+    def announce(self, changes: Sequence[Change]) -> None:
+        """What apply() will be given from now on, all of it. What only the plan knows is written down: an instance that
+        is to be restarted for another's sake must be so even if this process ends before."""
+
     def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
         """Return when every replica of the service meets the condition (an address with an index: that one alone).
 
@@ -344,5 +348,6 @@ class Backend(Protocol):
     def volume_data(self) -> VolumeData:
         """Raises UnsupportedError where a backend keeps no snapshots."""
 
-    def remove_volume(self, name: str) -> None:
-        """Raises ConflictError while something uses it, NotFoundError when there is none."""
+    def remove_volume(self, name: str) -> SnapshotInfo | None:
+        """The snapshot that its data became, where `protect` wants one. Raises ConflictError while something uses it or
+        `protect` forbids it, NotFoundError when there is none."""

@@ -33,6 +33,8 @@ class Lock:
         self.path = path
         self.who = dict(who or {})
         self._descriptor = -1
+        self.touched = 0.0
+        """When somebody else took or gave back the lock last, before this object had it (seconds since the epoch)."""
 
     def acquire(
         self, timeout: float | None = None, on_wait: Callable[[Mapping[str, Any]], None] | None = None
@@ -47,6 +49,7 @@ class Lock:
                 if timeout != 0 and on_wait:
                     on_wait(self.holder() or {})
                 self._wait(descriptor, timeout)
+            self.touched = os.fstat(descriptor).st_mtime
             self._write(descriptor)
         except BaseException:
             os.close(descriptor)

@@ -40,8 +40,9 @@ class ObservedResource:
     over the same keys; expected is what the last apply left, actual what the live object says now, so a differing
     pair is drift of exactly that path (`state`, `limits.memory`, `networks.default.address`, `published.8080/tcp`).
     image_digest: services: the image it runs; images: the image it is. attributes: further facts for views (state,
-    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared; the planner reads three
-    of a service's: exit_code (int | None), desired ("stopped" after `envkit stop`) and depends_on (names of services).
+    health, exit_code, pid, ports, started_at, id, restarts, oom, bytes, files), not compared; the planner reads four
+    of a service's: exit_code (int | None), desired ("stopped" after `envkit stop`), depends_on (names of services) and
+    pending (paths for whose sake it was to be restarted by an apply that was cut off).
     missing: the record is there, the object is gone. complete=False: an earlier apply was cut off before this one's
     completion was recorded, so it must be made anew.
     """
@@ -62,7 +63,8 @@ class ObservedState:
     """resources: this environment's, by address. images: reference or image key -> digest, for every image the desired
     services name and the backend has. generation: number of the last completed apply (0: none). offered: reference ->
     digest (or a text, where it is not known) of what its registry has, or envkit.lock demands,
-    in place of it. thorough: False: what costs much per instance was left out."""
+    in place of it. thorough: False: what costs much per instance was left out. at: seconds since the epoch before the
+    look; 0: not known, or it does not matter, as another look is no dearer than asking whether one is needed."""
 
     environment: str
     resources: Mapping[Address, ObservedResource] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class ObservedState:
     generation: int = 0
     offered: Mapping[str, str] = field(default_factory=dict)
     thorough: bool = True
+    at: float = 0.0
 
 
 @value

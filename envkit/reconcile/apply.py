@@ -117,8 +117,10 @@ class _Run:
             if self.outcome.failed:
                 changes = self._useful(changes)
         if not self.outcome.interrupted:
-            self._carried += in_manner(changes, self.manner)
-            self._executor.run(in_manner(changes, self.manner))
+            changes = in_manner(changes, self.manner)
+            self._carried += changes
+            self._session.announce(changes)
+            self._executor.run(changes)
         self._note_unchanged()
 
     def _is_fresh(self) -> bool:

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from envkit.address import Address
-    from envkit.backend.base import ExecRequest, LogEntry, LogQuery, Materials, RunRequest, Session, Usage, VolumeData
+    from envkit.backend.base import (
+        ExecRequest,
+        LogEntry,
+        LogQuery,
+        Materials,
+        RunRequest,
+        Session,
+        SnapshotInfo,
+        Usage,
+        VolumeData,
+    )
     from envkit.events import Emit
     from envkit.host.home import Home
     from envkit.observed.state import Instance, ObservedState
@@ -178,8 +188,8 @@ class Embedded:
 
         return Keeper(self.home)
 
-    def remove_volume(self, name: str) -> None:
-        from envkit.backend.embedded import volumes
+    def remove_volume(self, name: str) -> SnapshotInfo | None:
+        from envkit.backend.embedded import volume_data, volumes
 
         if volumes.load(self.home, name) is None:
             raise NotFoundError("A volume does not exist", repr(name), "`envkit volume ls` shows what there is")
@@ -187,4 +197,4 @@ class Embedded:
             raise ConflictError(
                 "A volume is in use", f"{name}: {', '.join(holders)}", "take those services down first"
             )
-        volumes.remove(self.home, name)
+        return volume_data.remove_volume(self.home, name)

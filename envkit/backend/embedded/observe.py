@@ -47,10 +47,17 @@ def observe(
     present = [record for record in records.load_all(home, name) if not record.oneoff]
     if only is not None:
         present = [record for record in present if record.address in only]
-    wires = wiring.Observer(home, name)
-    found.update(wires.networks())
+    wires = None
+    if only is None or any(address.kind == "network" for address in only):
+        wires = wiring.Observer(home, name)
+        found.update(wires.networks())
     for volume in volumes.load_all(home, name):
-        if volume.key:
+        if not volume.key and not volume.name.startswith(f"{name}_run-"):  # a one-off's goes with it
+            address = Address("volume", volume.name)
+            found[address] = ObservedResource(
+                address, volume.spec, volume.fingerprint, attributes={"name": volume.name, "owner": volume.owner}
+            )
+        elif volume.key:
             address = Address("volume", volume.key)
             missing = not os.path.isdir(volume.bound_device or volumes.data(home, volume.name))
             found[address] = ObservedResource(
@@ -80,7 +87,7 @@ def _differ(environment: Environment, present: Iterable[Record]) -> bool:
 
 
 def _service(
-    home: Home, record: Record, status: Status, wires: wiring.Observer, hostnames: Mapping[int, str] | None
+    home: Home, record: Record, status: Status, wires: wiring.Observer | None, hostnames: Mapping[int, str] | None
 ) -> ObservedResource:
     """hostnames: what processes see as their host's name; None: the process itself is not looked at."""
     attempts = small_file(record, "supervisor.json")
@@ -94,14 +101,14 @@ def _service(
         if record.limits:
             now = Cgroups.of(home).read_limits(record.cgroup, record.spec.get("limits") or {})
             actual.update({f"limits.{key}": now.get(key) for key in record.limits})
-        wanted, wired = wires.instance(record)
+        wanted, wired = wires.instance(record) if wires is not None else ({}, {})
         expected.update(wanted)
         actual.update(wired)
         if hostnames is not None:
             found = live.compare(record, status.pid, hostnames.get(status.pid))
             expected.update(found.expected)
             actual.update(found.actual)
-            if wired:
+            if wires is not None and wired:
                 wanted, wired = wires.inside(record, status.pid)
                 expected.update(wanted)
                 actual.update(wired)
@@ -128,6 +135,8 @@ def _attributes(
         "pid": status.pid, "exit_code": status.exit_code, "oom": status.oom, "image": record.image,
         "ports": wiring.port_texts(record), "restarts": int(attempts.get("restarts") or 0),
     }  # fmt: skip
+    if record.pending:
+        result["pending"] = record.pending
     if record.healthcheck:
         result["health"] = health_of(record, status).value
     if not record.shared_root:

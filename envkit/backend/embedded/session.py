@@ -14,7 +14,7 @@ from envkit.backend.embedded import images, machine, parallel, resources, salvag
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
-from envkit.errors import ApplyError, EnvkitError, NotFoundError, way_out
+from envkit.errors import ApplyError, ConflictError, EnvkitError, NotFoundError, way_out
 from envkit.events import Emit, Event, EventKind
 from envkit.host import leftovers, mounts
 from envkit.host.cgroups import Cgroups
@@ -22,6 +22,7 @@ from envkit.host.files import make_directory
 from envkit.host.home import Home
 from envkit.host.lock import Lock, describe
 from envkit.host.namespace import Engine
+from envkit.plan.cascade import dragged
 from envkit.plan.model import Action, Change
 from envkit.spec.environment import Condition, Environment, Resource
 
@@ -56,12 +57,16 @@ class EmbeddedSession:
         self.services = services.Services(home, environment, self.workshop, emit, self._digest_of)
         self._failed = False
         self._touched = self._deleted = False
+        self._owed: dict[Address, list[str]] = {}
+        self._done: set[Address] = set()
 
     def apply(self, changes: Sequence[Change], done: Done) -> None:
         self._touched = True
 
         def report(change: Change, error: BaseException | None) -> None:
             self._failed = self._failed or error is not None
+            if error is None:
+                self._done.add(change.address)
             done(change, error)
 
         groups: dict[str, list[Change]] = {}
@@ -80,6 +85,27 @@ class EmbeddedSession:
         if instances:
             self.services.apply(instances, report)
         parallel.each(images, lambda change: self._one(change, report), self.width)
+
+    def announce(self, changes: Sequence[Change]) -> None:
+        self._owed = {change.address: paths for change in changes if (paths := dragged(change))}
+        for address, paths in self._owed.items():
+            self._owe(address, paths)
+
+    def _owe(self, address: Address, paths: list[str]) -> None:
+        """Write into an instance's record for whose sake it is still to be restarted."""
+        record = records.find(self.home, self.environment.name, address)
+        if record is not None:
+            with records.locked(record):
+                record.pending = paths
+                record.save(durable=False)
+
+    def _forgive(self) -> None:
+        """Nothing is owed to what has not been changed after all."""
+        changed = {address.name for address in self._done if address.kind == "service"}
+        for address, paths in self._owed.items():
+            kept = [path for path in paths if path.partition(".")[2] in changed]
+            if address not in self._done and kept != paths:
+                self._owe(address, kept)
 
     def _one(self, change: Change, report: Done) -> None:
         work = {"image": self._image, "volume": self._volume}.get(
@@ -180,7 +206,7 @@ class EmbeddedSession:
     def _volume(self, change: Change) -> None:
         before = dict(change.observed.spec) if change.observed else {}
         if change.action is Action.DELETE or change.resource is None:
-            volumes.remove(self.home, str(before.get("name") or change.address.name))
+            self._destroy_volume(str(before.get("name") or change.address.name), change)
             return
         spec = change.resource.spec
         name = str(spec.get("name") or change.address.name)
@@ -188,10 +214,25 @@ class EmbeddedSession:
             volumes.content(self.home, name, self.mounted)
             return
         if change.action.replaces:
-            volumes.remove(self.home, str(before.get("name") or name))
+            self._destroy_volume(str(before.get("name") or name), change)
         volumes.release_key(self.home, self.environment.name, change.address.name, keep=name)
         wanted = volumes.Volume(name, self.environment.name, change.address.name, spec, change.resource.fingerprint)
         volumes.ensure(self.home, wanted)
+
+    def _destroy_volume(self, name: str, change: Change) -> None:
+        """A volume goes; what it holds becomes a snapshot where the change says so."""
+        others = [text for text in volumes.users(self.home).get(name, ())
+                  if text.partition("/")[0] != self.environment.name]  # fmt: skip
+        if others:
+            raise ConflictError("A volume is in use", f"{name}: {', '.join(others)}", "take those services down first")
+        if change.snapshot:
+            from envkit.backend.embedded.volume_data import retire
+
+            verb = "deleted" if change.action is Action.DELETE else "made anew"
+            if made := retire(self.home, name, change.snapshot, f"{change.address} was {verb}"):
+                text = f"what {name} held is kept as its snapshot {made.name}"
+                self.emit(Event(EventKind.PROGRESS, str(change.address), change.action.word, text))
+        volumes.remove(self.home, name)
 
     def _remembered(self, change: Change) -> None:
         if change.resource is None or change.action is Action.DELETE:
@@ -217,6 +258,7 @@ class EmbeddedSession:
     def close(self) -> None:
         """Start the supervisor, drop what nothing needs, and leave no trace of an environment that is no more."""
         name = self.environment.name
+        self._forgive()
         if self._deleted and salvage.has_only_oneoffs(self.home, name):
             self._discard_oneoffs(None)
         rows = records.load_all(self.home, name)

@@ -6,7 +6,7 @@ import io
 import tarfile
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from envkit.address import Address

@@ -10,6 +10,7 @@ from envkit.backend.base import Done, Materials
 from envkit.backend.memory.world import Thing, World
 from envkit.errors import ApplyError
 from envkit.observed.state import Health, InstanceState
+from envkit.plan.cascade import dragged
 from envkit.plan.model import Action, Change, Effect
 from envkit.spec.environment import Condition
 
@@ -32,6 +33,12 @@ class MemorySession:
                 done(change, error)
             else:
                 done(change, None)
+
+    def announce(self, changes: Sequence[Change]) -> None:
+        """See backend.base.Session."""
+        with self._guard:
+            for change in changes:
+                self._world.announce(self._environment, change.address, dragged(change))
 
     def _carry_out(self, change: Change) -> None:
         world, name, address, resource = self._world, self._environment, change.address, change.resource
@@ -62,6 +69,10 @@ class MemorySession:
                 if things and all(self._meets(where, thing, condition) for where, thing in things):
                     return
             cancelled.wait(_TICK)
+
+    def is_current(self, since: float) -> bool:
+        """See backend.base.Session: looking again costs nothing here."""
+        return False
 
     def _meets(self, address: Address, thing: Thing, condition: Condition) -> bool:
         running = thing.state is InstanceState.RUNNING
