@@ -44,7 +44,7 @@ class Embedded:
         self.home = home
 
     def capabilities(self) -> Capabilities:
-        from envkit.backend.embedded.alone import alone
+        from envkit.backend.alone import alone
         from envkit.backend.embedded.check import check
 
         return Capabilities(

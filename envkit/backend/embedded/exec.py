@@ -181,7 +181,7 @@ def run_process(
 ) -> int:  # fmt: skip
     """Run a process with our own stdio and wait for it; signals that we get are handed on. timeout in seconds: then it
     is killed with its whole session, and EnvkitError raised."""
-    from envkit.backend.embedded.terminal import signals_to
+    from envkit.backend.terminal import signals_to
 
     with Exec(record, runtime, process, *(["--detach"] if detach else [])) as command:
         runtime_pid = command.spawn(0 if stdin else None)

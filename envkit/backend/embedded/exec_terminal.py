@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from envkit.backend.embedded import terminal
+from envkit.backend import terminal
 from envkit.backend.embedded.exec import Exec
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.runtime import Runtime

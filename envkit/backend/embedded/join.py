@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from envkit.address import Address
 from envkit.backend.embedded import instance
 from envkit.backend.embedded.exec import running
 from envkit.backend.embedded.stdio import DETACH, Attachment
-from envkit.errors import UsageError
+from envkit.backend.terminal import parse_keys
 from envkit.host.home import Home
-
-_CONTROL = re.compile(r"ctrl-[a-zA-Z@\[\\\]^_]")
-
 
 def join(
     home: Home, environment: str, address: Address, *, stdin: bool, forward_signals: bool, detach_keys: str
@@ -30,19 +25,3 @@ def join(
     instance.await_exits([record])
     code = instance.status(record).exit_code
     return 1 if code is None else code
-
-
-def parse_keys(text: str) -> bytes:
-    """`ctrl-p,ctrl-q` as what a terminal sends: letters, or ctrl- with a letter or one of @ [ \\ ] ^ _.
-
-    Raises UsageError.
-    """
-    found = bytearray()
-    for word in text.split(","):
-        if len(word) == 1 and word.isascii():
-            found += word.encode()
-        elif _CONTROL.fullmatch(word):
-            found.append(ord(word[-1].upper()) & 0x1F)
-        else:
-            raise UsageError(f"--detach-keys {text}", hint="write letters and ctrl- with a letter: ctrl-p,ctrl-q")
-    return bytes(found)

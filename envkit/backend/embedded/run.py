@@ -14,7 +14,8 @@ from typing import Any
 
 from envkit.address import Address
 from envkit.backend.base import Materials, RunRequest
-from envkit.backend.embedded import events, instance, oneoff, resolve, volumes
+from envkit.backend import oneoff
+from envkit.backend.embedded import events, instance, resolve, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.discard import MARK, discard, remove_volumes, volume_prefix
 from envkit.backend.embedded.record import Record

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
-from envkit.backend.embedded import terminal
+from envkit.backend import terminal
 from envkit.backend.embedded.record import Record
 
 _PACKET = 8193

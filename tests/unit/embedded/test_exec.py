@@ -13,7 +13,8 @@ import pytest
 from envkit.address import Address
 from envkit.backend.base import ExecRequest
 from envkit.backend.embedded import exec as executing
-from envkit.backend.embedded import instance, record, terminal
+from envkit.backend import terminal
+from envkit.backend.embedded import instance, record
 from envkit.errors import ConflictError, EnvkitError, NotFoundError
 from envkit.host.home import Home
 from tests.unit.embedded.handmade import in_engine, make, wait_for

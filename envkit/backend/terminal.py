@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import struct
 import termios
@@ -13,8 +14,11 @@ import tty
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from envkit.errors import UsageError
+
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _CHUNK = 65536
+_CONTROL = re.compile(r"ctrl-[a-zA-Z@\[\\\]^_]")
 
 
 @contextlib.contextmanager
@@ -100,3 +104,18 @@ def read_some(descriptor: int) -> bytes | None:
         if error.errno == 5:  # EIO: the last process has closed the terminal
             return b""
         raise
+
+def parse_keys(text: str) -> bytes:
+    """`ctrl-p,ctrl-q` as what a terminal sends: letters, or ctrl- with a letter or one of @ [ \\ ] ^ _.
+
+    Raises UsageError.
+    """
+    found = bytearray()
+    for word in text.split(","):
+        if len(word) == 1 and word.isascii():
+            found += word.encode()
+        elif _CONTROL.fullmatch(word):
+            found.append(ord(word[-1].upper()) & 0x1F)
+        else:
+            raise UsageError(f"--detach-keys {text}", hint="write letters and ctrl- with a letter: ctrl-p,ctrl-q")
+    return bytes(found)
