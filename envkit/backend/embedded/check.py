@@ -5,8 +5,8 @@ An error where the meaning would change, a warning where only comfort or speed i
 
 from __future__ import annotations
 
+from envkit.backend.alone import alone
 from envkit.backend.embedded import images
-from envkit.backend.embedded.alone import alone
 from envkit.diagnostics import Diagnostic, Position, Severity
 from envkit.host.cgroups import Cgroups
 from envkit.host.process import find
@@ -175,7 +175,7 @@ def _unreachable_ports(environment: Environment, resource: Resource) -> Iterator
 
 
 def _has_ipv6(network: Mapping[str, Any]) -> bool:
-    return bool(network.get("enable_ipv6")) or any(":" in row["subnet"] for row in network.get("subnets") or ())
+    return bool(network.get("enable_ipv6")) or any(":" in row.get("subnet", "") for row in network.get("subnets") or ())
 
 
 def _sockets(resource: Resource) -> Iterator[Diagnostic]:

@@ -9,6 +9,7 @@ from envkit.backend.embedded.stdio import DETACH, Attachment
 from envkit.backend.terminal import parse_keys
 from envkit.host.home import Home
 
+
 def join(
     home: Home, environment: str, address: Address, *, stdin: bool, forward_signals: bool, detach_keys: str
 ) -> int:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from envkit.address import Address
-from envkit.backend.base import Materials, RunRequest
 from envkit.backend import oneoff
+from envkit.backend.base import Materials, RunRequest
 from envkit.backend.embedded import events, instance, resolve, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.discard import MARK, discard, remove_volumes, volume_prefix

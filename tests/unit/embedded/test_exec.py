@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from envkit.address import Address
+from envkit.backend import terminal
 from envkit.backend.base import ExecRequest
 from envkit.backend.embedded import exec as executing
-from envkit.backend import terminal
 from envkit.backend.embedded import instance, record
 from envkit.errors import ConflictError, EnvkitError, NotFoundError
 from envkit.host.home import Home

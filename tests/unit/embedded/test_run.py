@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from envkit.backend.base import RunRequest
 from envkit.backend import oneoff, terminal
+from envkit.backend.base import RunRequest
 from envkit.backend.embedded import instance, supervision, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.discard import discard_all
