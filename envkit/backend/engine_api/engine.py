@@ -11,7 +11,7 @@ from envkit.lean import cached_property, json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from envkit.backend.engine_api.duplex import Duplex
@@ -49,9 +49,8 @@ class Engine:
     def version(self) -> tuple[int, int]:
         """The API version that is spoken: the engine's newest, or the newest that envkit knows. Raises
         EngineUnreachableError for an engine that is too old."""
-        answer = self._ask("GET", "/_ping", retry=True)
-        found = _numbers(answer.headers.get("API-Version", ""))
-        answer.close()
+        [(_, headers)] = self._look(["/_ping"])
+        found = _numbers(headers.get("api-version", ""))
         if found == (0, 0):
             raise EngineUnreachableError(
                 "This is no Docker Engine", f"{self.address}: it names no API version",
@@ -85,6 +84,17 @@ class Engine:
     def get(self, path: str, *, timeout: float | None = TIMEOUT, **query: Any) -> Any:
         """The JSON of the answer, None when it has no body."""
         return _json(self._ask("GET", self._versioned(path), query, timeout=timeout, retry=True))
+
+    def get_all(self, *wanted: str | tuple[str, Mapping[str, Any]]) -> list[Any]:
+        """The JSON of many answers, asked for at once: paths, or (path, query); None for what does not exist."""
+        from urllib.parse import urlencode
+
+        targets = []
+        for item in wanted:
+            path, query = item if isinstance(item, tuple) else (item, {})
+            text = urlencode(_query(query), doseq=True)
+            targets.append(self._versioned(path) + (f"?{text}" if text else ""))
+        return [answer for answer, _ in self._look(targets)] if targets else []
 
     def head(self, path: str, **query: Any) -> Mapping[str, str]:
         """The headers of the answer."""
@@ -160,6 +170,16 @@ class Engine:
         from envkit.backend.engine_api.transport import Transport
 
         return Transport(self.address)
+
+    def _look(self, targets: Sequence[str]) -> list[tuple[Any, dict[str, str]]]:
+        from envkit.backend.engine_api.pipeline import get_all
+
+        for pause in _PAUSES:
+            try:
+                return get_all(self.address, targets, TIMEOUT)
+            except EngineCutError:
+                time.sleep(pause)
+        return get_all(self.address, targets, TIMEOUT)
 
     def _versioned(self, path: str) -> str:
         return f"/v{self.version[0]}.{self.version[1]}{path}"
