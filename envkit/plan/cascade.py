@@ -13,7 +13,7 @@ from envkit.address import Address
 from envkit.plan import reasons
 from envkit.plan.draft import Draft
 from envkit.plan.effects import Effects, strongest
-from envkit.plan.model import Action, AttributeChange, Effect
+from envkit.plan.model import Action, AttributeChange, Change, Effect
 from envkit.spec.environment import Dependency, Environment, Resource
 
 _NAMESPACES = ("network_mode", "pid", "ipc")
@@ -38,6 +38,14 @@ def cascade(environment: Environment, drafts: Sequence[Draft], effects: Effects)
             for draft in instances[resource.address.name] if attributes else ():
                 if _follow(draft, cause, attributes):
                     work.append(draft)
+
+
+def dragged(change: Change) -> list[str]:
+    """The paths for whose sake alone an existing instance is to be restarted: what only the whole plan knows."""
+    if change.address.kind != "service" or change.action is not Action.UPDATE:
+        return []
+    return [item.path for item in change.attributes if item.path.startswith("depends_on.")
+            and item.effect is Effect.RESTART and item.before is None]  # fmt: skip
 
 
 def _drags(draft: Draft) -> bool:

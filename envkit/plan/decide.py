@@ -62,13 +62,15 @@ def decide_service(
         changed = compare(observed.spec, resource.spec, rules.effects.of, resource.origin)
         changed = [item for item in changed if item.effect is not Effect.NONE]
     changed += _image_change(resource, observed, rules)
+    owed = [path for path in observed.attributes.get("pending", ()) if not draft.completed]
+    changed += [AttributeChange(path, None, "restarted", resource.origin(path), Effect.RESTART) for path in owed]
     if not observed.complete:
         draft.replace(reasons.CUT_OFF)
     elif address in rules.demanded or resource.address in rules.demanded:
         draft.replace(reasons.DEMANDED)
     draft.settle(changed)
     if changed and not draft.because:
-        draft.because = reasons.alteration(changed)
+        draft.because = reasons.OWED if len(owed) == len(changed) else reasons.alteration(changed)
     if not draft.action.replaces:
         _mend(draft)
     if draft.completed and draft.action is Action.NOOP:

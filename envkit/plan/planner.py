@@ -74,7 +74,7 @@ def basis_of(observed: ObservedState) -> str:
         item = observed.resources[address]
         differing = "" if item.expected == item.actual else sorted(item.actual.items(), key=lambda pair: pair[0])
         facts = (str(address), item.fingerprint, item.image_digest, item.missing, item.complete, differing,
-                 item.attributes.get("exit_code") if differing else None)  # fmt: skip
+                 item.attributes.get("exit_code") if differing else None, item.attributes.get("pending"))  # fmt: skip
         digest.update(repr(facts).encode())
     digest.update(repr(sorted(observed.images.items())).encode())
     if observed.offered:

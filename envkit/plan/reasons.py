@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from envkit.spec.environment import Environment, Resource
 
 CUT_OFF = "replaced because an earlier apply was cut off before it was finished"
+OWED = "restarted because an earlier apply was cut off before it was"
 FINISHED = "finished because an earlier apply was cut off"
 DEMANDED = "replaced because --replace asks for it"
 COMPLETED = "completed with exit code 0"

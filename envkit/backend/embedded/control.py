@@ -93,8 +93,8 @@ def _named(record: Record, error: EnvkitError) -> ApplyError:
 def _want(record: Record, desired: str) -> Record | None:
     """Write down what is wanted of the record as it is now (its lock is held); None when it has been deleted."""
     now = records.load(record.home, record.directory)
-    if now is not None and now.desired != desired:
-        now.desired = desired
+    if now is not None and (now.desired != desired or now.pending):
+        now.desired, now.pending = desired, []
         now.save(durable=False)  # a power cut ends the instance as well
     return now
 

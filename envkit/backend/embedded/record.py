@@ -36,6 +36,7 @@ class Record:
     all volumes in use. depends_on: names of the services it needs, for the order of a later `down`. limits: the limits
     in force after the last apply (`memory` -> bytes …), for drift.
     root: the directory that is its `/`; shared_root: whether others have the same. oneoff: made by `envkit run`.
+    pending: paths for whose sake an apply is about to restart it (`depends_on.db`), and has not yet.
     turn: above 0: it was made beside the instance whose turn was the one before; until `complete`, that one serves.
     """
 
@@ -75,6 +76,7 @@ class Record:
     stdin_open: bool = False
     oneoff: bool = False
     turn: int = 0
+    pending: list[str] = field(default_factory=list)
 
     @property
     def address(self) -> Address:

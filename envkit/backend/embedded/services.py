@@ -331,7 +331,7 @@ class Services:
             instance.start(record)
             step("services.started")
             hooks.post_start(record, self.emit)
-            record.complete = not job.beside
+            record.complete, record.pending = not job.beside, []
             record.save(durable=False)
 
     def _see_through(self, job: Job, report: Callable[[Job], None]) -> None:

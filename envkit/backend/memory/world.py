@@ -40,6 +40,8 @@ class Thing:
     log: list[str] = field(default_factory=list)
     depends_on: list[str] = field(default_factory=list)
     environment: str = ""
+    pending: list[str] = field(default_factory=list)
+    begun: int = 0  # grows with every start of anything
 
 
 def _no_fault(step: str, address: Address) -> None:
@@ -130,11 +132,18 @@ class World:
         """Let the program run (from its beginning)."""
         thing = self.find(environment, address)
         self.fault("start", address)
-        thing.desired = "running"
+        thing.desired, thing.pending, thing.begun = "running", [], next(self._identities)
         ends = _ENDS.get(tuple(thing.spec.get("command", ())))
         thing.state = InstanceState.RUNNING if ends is None else InstanceState.EXITED
         thing.exit_code = ends
         thing.log.append("started")
+
+    def announce(self, environment: str, address: Address, pending: list[str]) -> None:
+        """An existing instance is going to be started anew for the sake of these paths."""
+        thing = self.things.get(environment, {}).get(address)
+        if thing is not None and pending:
+            self.fault("announce", address)
+            thing.pending = pending
 
     def end(self, environment: str, address: Address, code: int, *, by_user: bool = False) -> None:
         """The program ends."""
@@ -188,7 +197,7 @@ class World:
                     expected[path], actual[path] = identity, self._identity(things, path, thing.spec)
                 attributes = {
                     "exit_code": thing.exit_code, "desired": thing.desired, "depends_on": list(thing.depends_on),
-                    "id": f"{thing.identity:012x}",
+                    "id": f"{thing.identity:012x}", **({"pending": thing.pending} if thing.pending else {}),
                 }  # fmt: skip
             missing = thing.missing or (address.kind == "image" and address.name not in self.images)
             yield ObservedResource(

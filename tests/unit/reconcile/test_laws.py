@@ -208,3 +208,30 @@ def test_cut_off_anywhere_the_next_apply_converges(
     after = plan_of(memory, second)
     assert after.is_empty, after.effective
     assert data.items() <= {name: volume.identity for name, volume in memory.world.volumes.items()}.items()
+
+
+@laws
+@given(first=environments(), second=environments(), step=st.integers(1, 30))
+def test_cut_off_anywhere_no_restart_is_lost(home: Home, first: Environment, second: Environment, step: int) -> None:
+    """`depends_on.restart`: whoever asks for it has been started after what it depends on, whatever came between."""
+    memory = Memory()
+    apply(memory, first, home)
+    before = max((thing.begun for thing in memory.world.things.get(first.name, {}).values()), default=0)
+    steps = iter(range(1, step))
+
+    def cut(name: str, address: Address) -> None:
+        if next(steps, None) is None:
+            raise PowerCut(f"{name} {address}")
+
+    memory.world.fault = cut
+    with contextlib.suppress(PowerCut):
+        apply_plan(plan_of(memory, second), memory, second, materials=MATERIALS, home=home, parallel=1)
+    memory.world.fault = lambda name, address: None
+    apply(memory, second, home)
+    things = memory.world.things.get(second.name, {})
+    for resource in second.services.values():
+        for need in resource.depends_on:
+            cause, own = things.get(need.address), things.get(resource.address)
+            if not need.restart or cause is None or own is None or own.spec["command"] == ["true"]:
+                continue
+            assert not before < cause.begun > own.begun, (resource.address, need.address)
