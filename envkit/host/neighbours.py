@@ -11,7 +11,7 @@ from envkit.errors import HostError
 from envkit.host import process
 from envkit.host.home import Home
 from envkit.host.links import links
-from envkit.host.nft_read import has_chain
+from envkit.host.nft_read import count_rules, has_chain
 from envkit.host.sysctl import read_sysctl
 
 _CHAIN = "DOCKER-USER"
@@ -22,8 +22,12 @@ def prefix(home: Home) -> str:
     return f"ek{home.tag}"
 
 
+def _mark(home: Home) -> str:
+    return f"envkit {home.tag}"
+
+
 def _rules(home: Home) -> list[list[str]]:
-    mark = ["-m", "comment", "--comment", f"envkit {home.tag}", "-j", "ACCEPT"]
+    mark = ["-m", "comment", "--comment", _mark(home), "-j", "ACCEPT"]
     return [["-i", f"{prefix(home)}+", *mark], ["-o", f"{prefix(home)}+", *mark]]
 
 
@@ -44,6 +48,12 @@ def _has_chain(tool: str) -> bool:
     return _iptables(tool, "-n", "-L", _CHAIN, "1").returncode == 0
 
 
+def _are_there(tool: str, home: Home) -> bool:
+    """Whether both rules are, as far as can be told without a process (the tables of iptables-nft)."""
+    family = "ip" if tool == "iptables" else "ip6"
+    return count_rules(family, "filter", _CHAIN, _mark(home).encode()) >= len(_rules(home))
+
+
 def _read(path: str) -> str:
     try:
         with open(path, encoding="ascii") as file:
@@ -59,6 +69,8 @@ def ensure(home: Home) -> bool:
         if not _has_chain(tool):
             continue
         present = True
+        if _are_there(tool, home):
+            continue
         for rule in _rules(home):
             if _iptables(tool, "-C", _CHAIN, *rule).returncode == 0:
                 continue
@@ -96,7 +108,7 @@ def release(home: Home) -> None:
 def is_missing(home: Home) -> bool:
     """Whether Docker's chain exists and lacks a rule."""
     return any(
-        _has_chain(tool) and any(_iptables(tool, "-C", _CHAIN, *rule).returncode for rule in _rules(home))
+        _has_chain(tool) and not _are_there(tool, home) and any(_iptables(tool, "-C", _CHAIN, *rule).returncode for rule in _rules(home))
         for tool in _programs()
     )
 

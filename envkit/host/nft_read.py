@@ -71,6 +71,19 @@ def keys(family: str, table: str, one: str) -> list[bytes]:
     return [wire.attributes(key)[1] for element in elements if (key := wire.attributes(element).get(1))]
 
 
+def count_rules(family: str, table: str, chain: str, mark: bytes) -> int:
+    """How many rules of a chain have these bytes in what they say (a comment of theirs, an interface's name)."""
+    where = wire.text(1, table) + wire.text(2, chain)
+    name = chain.encode() + b"\0"
+    try:
+        rules = list(_dump(_GETRULE, family, where))
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return 0
+        raise
+    return sum(of.get(2) == name and any(mark in of.get(key, b"") for key in (4, 7)) for of in rules)
+
+
 def _dump(kind: int, family: str, query: bytes) -> Iterator[dict[int, bytes]]:
     for body in wire.dump(kind, _header(family) + query, _PROTOCOL):
         yield wire.attributes(body[4:])

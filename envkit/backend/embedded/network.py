@@ -54,8 +54,12 @@ def problems(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def create(home: Home, environment: str, key: str, spec: Mapping[str, Any], fingerprint: str) -> Network:
+def create(
+    home: Home, environment: str, key: str, spec: Mapping[str, Any], fingerprint: str, *, enforced: bool = True
+) -> Network:
     """Have the network as spec says it; a bridge that vanished is made again and its instances are plugged in.
+
+    enforced: with its rules; otherwise the caller sees to them (enforce()) before anything runs in the network.
 
     A network whose subnet changed must be removed first. Raises ConflictError (subnet in use), NotFoundError
     (external), UnsupportedError, HostError.
@@ -73,9 +77,18 @@ def create(home: Home, environment: str, key: str, spec: Mapping[str, Any], fing
             save(home, state, durable=True)
         _realise(network)
         plug(network, (member for one in reach(home, state) for member in one.members.values()))
-        _enforce(home, state)
-    neighbours.ensure(home)
+        if enforced:
+            _enforce(home, state)
+    if enforced:
+        neighbours.ensure(home)
     return network
+
+
+def enforce(home: Home, environment: str) -> None:
+    """Have the rules of the environment's networks in force. Raises HostError, UnsupportedError."""
+    with locked(home):
+        _enforce(home, load(home, environment))
+    neighbours.ensure(home)
 
 
 def _decide(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerprint: str) -> Network:

@@ -140,7 +140,7 @@ class Services:
         if change.action is Action.DELETE or change.resource is None:
             job.old = present
             return
-        digest = self.digest_of(str(change.resource.spec["image"]))
+        digest = change.image_digest or self.digest_of(str(change.resource.spec["image"]))
         job.picture = self.workshop.picture(digest)
         if change.action is Action.UPDATE and present is not None:
             resolve.refresh(present, change.resource, job.picture.config)
@@ -259,7 +259,7 @@ class Services:
         def run(job: Job) -> None:
             self._guarded(job, self._bundle)
             if job.is_open and job.change.start:
-                self._guarded(job, before.run)
+                self._guarded(job, lambda job: self._prepare(before, job))
             if job.is_open:
                 self._guarded(job, self._launch if job.change.start else self._keep)
             if not job.is_open:
@@ -295,7 +295,7 @@ class Services:
         self._wire([job for job in jobs if job.is_open], report)
         for job in jobs:
             if job.is_open:
-                self._guarded(job, self._bundle)
+                self._guarded(job, self._settled_bundle)
                 if not job.is_open:
                     self._undo(job)
                     report(job)
@@ -310,12 +310,16 @@ class Services:
         rows = [job.record for job in jobs if job.record is not None]
         try:
             self.wires.attach(rows)
-            self.wires.publish(rows)
+            self.wires.enforce(rows)
         except EnvkitError as error:
             for job in jobs:
                 job.error = self._named(job, error)
                 self._undo(job)
                 report(job)
+
+    def _settled_bundle(self, job: Job) -> None:
+        self.wires.settle()
+        self._bundle(job)
 
     def _bundle(self, job: Job) -> None:
         assert job.record is not None and job.picture is not None
@@ -323,11 +327,17 @@ class Services:
             self.emit(Event(EventKind.WARNING, str(job.record.address), job.change.action.word, text))
         job.record.desired = "running"
 
+    def _prepare(self, before: hooks.PreStart, job: Job) -> None:
+        if job.record is not None and job.record.spec.get("pre_start"):
+            self.wires.settle()
+        before.run(job)
+
     def _launch(self, job: Job) -> None:
         record = job.record
         assert record is not None
         with records.locked(record):
             instance.create(record)
+            self.wires.settle()
             instance.start(record)
             step("services.started")
             hooks.post_start(record, self.emit)
@@ -346,6 +356,7 @@ class Services:
     def _keep(self, job: Job) -> None:
         """It is made and not started: `start` and the next apply find all they need."""
         assert job.record is not None
+        self.wires.settle()
         job.record.desired, job.record.complete = "stopped", True
         job.record.save(durable=False)
 

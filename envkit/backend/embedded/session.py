@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from threading import Event as Flag
 
@@ -258,6 +258,9 @@ class EmbeddedSession:
     def close(self) -> None:
         """Start the supervisor, drop what nothing needs, and leave no trace of an environment that is no more."""
         name = self.environment.name
+        self.services.wires.enforce()
+        with suppress(EnvkitError) if self._failed else nullcontext():  # each change that it concerns has failed of it
+            self.services.wires.settle()
         self._forgive()
         if self._deleted and salvage.has_only_oneoffs(self.home, name):
             self._discard_oneoffs(None)

@@ -6,6 +6,7 @@ The one place of the instance side that knows the network's modules. Heavy ones 
 from __future__ import annotations
 
 import os
+import threading
 
 from envkit.address import Address
 from envkit.backend.embedded import network_state
@@ -48,11 +49,14 @@ class Wires:
         self.home = home
         self.environment = environment
         self._external: set[str] = set()
+        self._owed = False
+        self._enforcing: threading.Thread | None = None
+        self._failure: BaseException | None = None
 
     # -- networks
 
     def apply_networks(self, changes: Sequence[Change]) -> dict[int, Exception]:
-        """Carry out changes of networks; id(change) -> its error."""
+        """Carry out changes of networks; id(change) -> its error. A new one's rules come with enforce()."""
         from envkit.backend.embedded import network
         from envkit.errors import EnvkitError
         from envkit.plan.model import Action
@@ -65,7 +69,11 @@ class Wires:
                 if change.action is Action.DELETE or change.action.replaces:
                     network.remove(self.home, name, [key])
                 if change.resource is not None:
-                    network.create(self.home, name, key, change.resource.spec, change.resource.fingerprint)
+                    later = change.action is Action.CREATE and not change.resource.spec.get("external")
+                    network.create(
+                        self.home, name, key, change.resource.spec, change.resource.fingerprint, enforced=not later
+                    )
+                    self._owed = self._owed or later
             except (EnvkitError, OSError) as error:
                 failed[id(change)] = error
         return failed
@@ -156,13 +164,35 @@ class Wires:
             live=not record.is_waiting,
         )  # fmt: skip
 
-    def publish(self, rows: Sequence[Record]) -> None:
-        """Let the published ports of the instances lead to them, but for those that wait for their turn."""
+    def enforce(self, rows: Sequence[Record] = ()) -> None:
+        """Begin to have the rules of new networks in force, and the published ports of the instances lead to them, but
+        for those that wait for their turn. It is so once settle() has returned."""
         wanted = {record.id: True for record in rows if record.ports and record.netns and not record.is_waiting}
-        if wanted:
-            from envkit.backend.embedded import publish
+        if not wanted and not self._owed:
+            return
+        self.settle()
+        owed, self._owed = self._owed, False
 
-            publish.set_published(self.home, self.environment.name, wanted)
+        def work() -> None:
+            from envkit.backend.embedded import network, publish
+
+            try:
+                if wanted:
+                    publish.set_published(self.home, self.environment.name, wanted)
+                if owed:
+                    network.enforce(self.home, self.environment.name)
+            except BaseException as error:  # noqa: BLE001 - raised by settle()
+                self._failure = error
+
+        self._enforcing = threading.Thread(target=work, name="enforce", daemon=True)
+        self._enforcing.start()
+
+    def settle(self) -> None:
+        """Wait until what enforce() began is so. Raises HostError, UnsupportedError, OSError, each time."""
+        if self._enforcing is not None:
+            self._enforcing.join()
+        if self._failure is not None:
+            raise self._failure
 
     def mend(self, rows: Sequence[Record]) -> None:
         """Make again what is missing of living instances: links, addresses, rules."""
