@@ -111,6 +111,10 @@ class ApplyError(EnvkitError):
         self.source = source
 
 
+class EngineStoppedError(ApplyError):
+    """Instances cannot be started where they stand, since the machine was started anew: `reconcile.awaken` can."""
+
+
 def way_out(error: OSError) -> str:
     """What to do about a system call that was refused."""
     if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envkit.errors import ApplyError, UsageError
+from envkit.errors import ApplyError, EngineStoppedError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -109,7 +109,16 @@ def _in_order(
         context.terminal.err(f"There is no instance of {environment.name}.")
         return 0
     timeout = getattr(context.options, "timeout", None)
-    in_order(context.backend, environment, addresses, verb, emit=context.emit(), timeout=timeout)
+    emit = context.emit()
+    try:
+        in_order(context.backend, environment, addresses, verb, emit=emit, timeout=timeout)
+    except EngineStoppedError:
+        from envkit.reconcile.awaken import awaken
+
+        awaken(
+            context.backend, environment, addresses, materials=context.load().materials, home=context.home, emit=emit,
+            parallel=context.parallel(),
+        )  # fmt: skip
     return 0
 
 

@@ -68,6 +68,7 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
         run = _Run(plan, backend, environment, session, emit, parallel, home)
         run.manner, run.command, run.observed = manner, command, observed
         run.carry_out()
+    journal.finish(home, environment.name, run.outcome.generation)
     if plan.destroy and not plan.partial and run.outcome.result == "done":
         _forget(home, environment.name)
     if run.outcome.interrupted:
@@ -104,7 +105,6 @@ class _Run:
             result = self.outcome.result
         finally:
             self._record(result, time.monotonic() - started)
-            journal.finish(self._home, name)
 
     def _stages(self) -> None:
         changes = self._plan.changes if self._is_fresh() else self._again(self._observe())
@@ -121,6 +121,8 @@ class _Run:
             self._carried += changes
             self._session.announce(changes)
             self._executor.run(changes)
+            if self.outcome.failed and not self.outcome.interrupted:
+                self._executor.roll_back()
         self._note_unchanged()
 
     def _is_fresh(self) -> bool:
@@ -248,6 +250,6 @@ def _forget(home: Home, environment: str) -> None:
 
     remove_tree(generations.directory_of(home, environment))
     remove_tree(journal.path_of(home, environment))
-    journal.finish(home, environment)
+    journal.forget(home, environment)
     with contextlib.suppress(OSError):  # not empty: the backend keeps something of its own there
         os.rmdir(home.environment(environment))

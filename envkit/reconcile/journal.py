@@ -102,12 +102,22 @@ def settle(home: Home, environment: str) -> bool:
         entry = None
     if isinstance(entry, dict) and int(entry["generation"]) > last_generation(home, environment):
         append_entry(home, environment, entry)
-    finish(home, environment)
+    forget(home, environment)
     return True
 
 
-def finish(home: Home, environment: str) -> None:
-    """What was begun has its entry."""
+def finish(home: Home, environment: str, generation: int) -> None:
+    """What was begun as this generation has come to its end, the session's included. Another's is left alone."""
+    try:
+        entry = read_json(_intent(home, environment))
+    except HostError:
+        return
+    if isinstance(entry, dict) and entry["generation"] == generation:
+        forget(home, environment)
+
+
+def forget(home: Home, environment: str) -> None:
+    """Nothing has begun."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_intent(home, environment))
 

@@ -15,10 +15,11 @@ from envkit.address import Address
 from envkit.backend.embedded import events, hooks, instance, parallel, supervision
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.record import Record
-from envkit.errors import ApplyError, EnvkitError, NotFoundError
+from envkit.errors import ApplyError, EngineStoppedError, EnvkitError, NotFoundError
 from envkit.events import Emit, Event, EventKind
 from envkit.host.home import Home
-from envkit.host.namespace import Engine
+from envkit.host.mountinfo import is_mount
+from envkit.host.namespace import Engine, is_netns
 from envkit.observed.state import InstanceState
 
 _WIDTH = 4
@@ -34,12 +35,13 @@ def control(
     rows = [_record(home, environment, address) for address in addresses]
     if verb in ("start", "restart"):
         engine = Engine(home)
-        if not engine.is_live():
-            raise ApplyError(
+        if engine.is_live():
+            engine.enter()
+        if not engine.inside or not all(_stands(record) for record in rows):
+            raise EngineStoppedError(
                 "The engine has been stopped", "the machine was started anew, and mounts and networks are gone",
                 "`envkit apply` brings everything back", address=str(addresses[0]) if addresses else "",
             )  # fmt: skip
-        engine.enter()
     failures: dict[str, EnvkitError] = {}
 
     def finished(record: Record) -> None:
@@ -90,6 +92,13 @@ def _named(record: Record, error: EnvkitError) -> ApplyError:
     return ApplyError(error.summary, error.detail, error.hint, address=str(record.address))
 
 
+def _stands(record: Record) -> bool:
+    """Whether everything that a reboot takes is there: the root is mounted, the network namespace is pinned."""
+    if instance.status(record).is_alive:
+        return True
+    return is_mount(record.root) and (not record.netns or is_netns(record.netns))
+
+
 def _want(record: Record, desired: str) -> Record | None:
     """Write down what is wanted of the record as it is now (its lock is held); None when it has been deleted."""
     now = records.load(record.home, record.directory)
@@ -120,10 +129,6 @@ def _start(record: Record, _: str) -> bool:
         now = _want(record, "running")
         if now is None or instance.status(now).is_alive:
             return False
-        if not os.path.isdir(now.root):
-            raise ApplyError(
-                "The instance's root is gone", now.root, "`envkit apply` makes it anew", address=str(now.address)
-            )
         instance.create(now)
         instance.start(now)
     return True
