@@ -99,11 +99,30 @@ class Cgroups:
 
     def effective(self, limits: Mapping[str, Any]) -> dict[str, Any]:
         """What read_limits will say when limits are in force: rounded and derived as the kernel does it."""
-        return {}
+        found: dict[str, Any] = {}
+        if limits.get("memory"):
+            found["memory"] = pages(int(limits["memory"]))
+            found["memory_swap"] = pages(swap_limit(limits))
+        if limits.get("memory_reservation"):
+            found["memory_reservation"] = pages(int(limits["memory_reservation"]))
+        if limits.get("cpus") or limits.get("cpu_quota"):
+            quota, period = cores(limits)
+            found["cpus"] = round(quota / period, 4) if quota > 0 else -1
+        if limits.get("cpu_shares"):
+            found["cpu_shares"] = min(max(int(limits["cpu_shares"]), 2), 262144)
+        if limits.get("cpuset"):
+            found["cpuset"] = cpu_set(str(limits["cpuset"]))
+        if limits.get("pids"):
+            found["pids"] = int(limits["pids"]) if int(limits["pids"]) > 0 else -1
+        return {key: value for key, value in found.items() if key in self.supported}
 
     def read_limits(self, path: str, limits: Mapping[str, Any]) -> dict[str, Any]:
         """What the kernel says now, over the keys of effective(limits); keys of a vanished cgroup are absent."""
-        return {}
+        wanted = self.effective(limits)
+        return {key: value for key in wanted if (value := self._read(path, key, wanted)) is not None}
+
+    def _read(self, path: str, key: str, wanted: Mapping[str, Any]) -> Any:
+        """The value of one key of wanted; None where it is not known."""
 
     def write_limits(self, path: str, limits: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:
         """Change a running container's limits in place.

@@ -11,11 +11,8 @@ from envkit.host.cgroups import (
     Cgroups,
     Usage,
     cores,
-    cpu_set,
     fields,
-    pages,
     read,
-    swap_limit,
     wait_until,
     write,
 )
@@ -84,30 +81,7 @@ class CgroupsV1(Cgroups):
     def _at(self, controller: str, path: str) -> str:
         return self.controllers.get(controller, "/nonexistent") + path
 
-    def effective(self, limits: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if limits.get("memory"):
-            found["memory"] = pages(int(limits["memory"]))
-            if "memory_swap" in self.supported:
-                found["memory_swap"] = pages(swap_limit(limits))
-        if limits.get("memory_reservation"):
-            found["memory_reservation"] = pages(int(limits["memory_reservation"]))
-        if limits.get("cpus") or limits.get("cpu_quota"):
-            quota, period = cores(limits)
-            found["cpus"] = round(quota / period, 4) if quota > 0 else -1
-        if limits.get("cpu_shares"):
-            found["cpu_shares"] = min(max(int(limits["cpu_shares"]), 2), 262144)
-        if limits.get("cpuset"):
-            found["cpuset"] = cpu_set(str(limits["cpuset"]))
-        if limits.get("pids"):
-            found["pids"] = int(limits["pids"]) if int(limits["pids"]) > 0 else -1
-        return {key: value for key, value in found.items() if key in self.supported}
-
-    def read_limits(self, path: str, limits: Mapping[str, Any]) -> dict[str, Any]:
-        wanted = self.effective(limits)
-        return {key: value for key in wanted if (value := self._read(path, key)) is not None}
-
-    def _read(self, path: str, key: str) -> Any:
+    def _read(self, path: str, key: str, wanted: Mapping[str, Any]) -> Any:
         if key == "cpus":
             quota, period = (read(self._at("cpu", path), f"cpu.cfs_{name}_us") for name in ("quota", "period"))
             return None if not quota else round(int(quota) / int(period), 4) if int(quota) > 0 else -1

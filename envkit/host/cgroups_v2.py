@@ -16,12 +16,9 @@ from envkit.host.cgroups import (
     Cgroups,
     Usage,
     cores,
-    cpu_set,
     fields,
     join,
-    pages,
     read,
-    swap_limit,
     wait_until,
     write,
 )
@@ -97,30 +94,13 @@ class CgroupsV2(Cgroups):
                 write(directory, "cgroup.subtree_control", f"+{name}")
 
     def effective(self, limits: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        if limits.get("memory"):
-            found["memory"] = memory = pages(int(limits["memory"]))
-            total = pages(swap_limit(limits))
-            found["memory_swap"] = -1 if total == -1 or memory == -1 else total
-        if limits.get("memory_reservation"):
-            found["memory_reservation"] = pages(int(limits["memory_reservation"]))
-        if limits.get("cpus") or limits.get("cpu_quota"):
-            quota, period = cores(limits)
-            found["cpus"] = round(quota / period, 4) if quota > 0 else -1
-        if limits.get("cpu_shares"):
-            found["cpu_shares"] = int(limits["cpu_shares"])
-        if limits.get("cpuset"):
-            found["cpuset"] = cpu_set(str(limits["cpuset"]))
-        if limits.get("pids"):
-            found["pids"] = int(limits["pids"]) if int(limits["pids"]) > 0 else -1
-        return {key: value for key, value in found.items() if key in self.supported}
+        found = super().effective(limits)
+        if -1 in (found.get("memory"), found.get("memory_swap")) and "memory_swap" in found:
+            found["memory_swap"] = -1
+        return found
 
-    def read_limits(self, path: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+    def _read(self, path: str, key: str, wanted: Mapping[str, Any]) -> Any:
         directory = self._at(path)
-        wanted = self.effective(limits)
-        return {key: value for key in wanted if (value := self._read(directory, key, wanted)) is not None}
-
-    def _read(self, directory: str, key: str, wanted: Mapping[str, Any]) -> Any:
         if key == "cpus":
             quota, _, period = read(directory, "cpu.max").partition(" ")
             return None if not quota else -1 if quota == "max" else round(int(quota) / int(period), 4)

@@ -6,19 +6,17 @@ whenever something has happened. The first interrupt stops the services, the sec
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Collection, Mapping
 
 from envkit.address import Address
 from envkit.backend.base import Backend, LogEntry, LogQuery
 from envkit.errors import EnvkitError
 from envkit.events import Emit, Event, EventKind, ignore
 from envkit.observed.state import Instance, InstanceState
+from envkit.reconcile.interrupts import handled
 from envkit.reconcile.lifecycle import in_order
 from envkit.spec.environment import Environment
 from envkit.values import value
@@ -58,25 +56,8 @@ def stay(
     (somebody makes new instances), and call this before anything is stopped.
     """
     attached = _Attached(backend, environment, attachment, show, tell, emit, hold)
-    with _interrupts(attached.interrupt):
+    with handled(attached.interrupt):
         return attached.run()
-
-
-@contextmanager
-def _interrupts(handler: Callable[[], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        handler()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old if old is not None else signal.SIG_DFL)
 
 
 class _Attached:

@@ -4,6 +4,7 @@ breakable wire to one."""
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import socket
@@ -12,6 +13,13 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
+
+from envkit.image.pull import pull
+from envkit.image.registry_errors import RegistryError
+from envkit.image.store import Store
+from tests.support.layers import first_layer, second_layer
 
 USER, PASSWORD = "aladdin", "open sesame"
 # bcrypt of PASSWORD, cost 4
@@ -148,3 +156,21 @@ def skopeo(*words: str) -> str:
     )  # fmt: skip
     assert done.returncode == 0, f"{words}: {done.stderr}"
     return done.stdout
+
+
+def image(store: Store, reference: str, *more: bytes) -> str:
+    """An image of two small layers and one of each of more; its digest."""
+    layers = []
+    for data in (first_layer(), second_layer(), *more):
+        layers.append(store.add_layer(io.BytesIO(data), layers))
+    return store.add_image({"config": {"Cmd": ["/bin/sh"]}}, layers, reference)
+
+
+def refused(kind: str, store: Store, reference: str, environ: dict[str, str] | None = None) -> RegistryError:
+    """The error of a pull that must fail in this way, with a hint and nothing left in the store."""
+    with pytest.raises(RegistryError) as caught:
+        pull(store, reference, environ=environ)
+    assert caught.value.kind == kind, caught.value
+    assert caught.value.hint
+    assert store.resolve(reference) is None
+    return caught.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,27 @@ import pytest
 from envkit.host.home import Home
 from envkit.image.store import Store
 from tests.support.layers import first_layer, second_layer
+from tests.support.registry import Registry
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store."""
     return Store(Home(str(tmp_path / "home")))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Store:
+    """Another one."""
+    return Store(Home(str(tmp_path / "other")))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry without TLS or password."""
+    registry = Registry(tmp_path_factory.mktemp("plain"))
+    yield registry
+    registry.stop()
 
 
 @pytest.fixture

@@ -13,24 +13,16 @@ import pytest
 from envkit.digest import sha256
 from envkit.errors import EnvkitError, ImageError
 from envkit.events import Event
-from envkit.host.home import Home
 from envkit.image.fetch import ensure
 from envkit.image.pull import look, pull
 from envkit.image.push import push
 from envkit.image.registry_errors import RegistryError
 from envkit.image.store import Store
 from tests.support.images import busybox_layer
-from tests.support.layers import first_layer, second_layer
-from tests.support.registry import AUTH, PASSWORD, USER, Registry, skopeo
+from tests.support.layers import first_layer
+from tests.support.registry import AUTH, PASSWORD, USER, Registry, image, refused, skopeo
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    registry = Registry(tmp_path_factory.mktemp("plain"))
-    yield registry
-    registry.stop()
 
 
 @pytest.fixture(scope="module")
@@ -42,33 +34,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Store:
-    return Store(Home(str(tmp_path / "other")))
-
-
-@pytest.fixture
 def person(tmp_path: Path) -> dict[str, str]:
     """The variables of somebody who has no settings at all."""
     (tmp_path / "person").mkdir()
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG")}
     return {**kept, "HOME": str(tmp_path / "person"), "XDG_RUNTIME_DIR": str(tmp_path / "person")}
-
-
-def image(store: Store, reference: str, *more: bytes) -> str:
-    """An image of two small layers and one of each of more; its digest."""
-    layers = []
-    for data in (first_layer(), second_layer(), *more):
-        layers.append(store.add_layer(io.BytesIO(data), layers))
-    return store.add_image({"config": {"Cmd": ["/bin/sh"]}}, layers, reference)
-
-
-def refused(kind: str, store: Store, reference: str, environ: dict[str, str] | None = None) -> RegistryError:
-    with pytest.raises(RegistryError) as caught:
-        pull(store, reference, environ=environ)
-    assert caught.value.kind == kind, caught.value
-    assert caught.value.hint
-    assert store.resolve(reference) is None
-    return caught.value
 
 
 def test_what_is_pushed_is_what_everybody_pulls(store: Store, other: Store, plain: Registry) -> None:

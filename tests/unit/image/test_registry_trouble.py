@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,30 +24,9 @@ from envkit.image.pull import pull
 from envkit.image.push import push
 from envkit.image.registry_errors import RegistryError
 from envkit.image.store import Store
-from tests.support.layers import first_layer, second_layer
-from tests.support.registry import Registry, Wire
+from tests.support.registry import Registry, Wire, image, refused
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    registry = Registry(tmp_path_factory.mktemp("plain"))
-    yield registry
-    registry.stop()
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Store:
-    return Store(Home(str(tmp_path / "other")))
-
-
-def image(store: Store, reference: str, *more: bytes) -> str:
-    """An image of two small layers and one of each of more; its digest."""
-    layers = []
-    for data in (first_layer(), second_layer(), *more):
-        layers.append(store.add_layer(io.BytesIO(data), layers))
-    return store.add_image({"config": {"Cmd": ["/bin/sh"]}}, layers, reference)
 
 
 def big_layer(size: int, name: str = "big") -> bytes:
@@ -60,15 +38,6 @@ def big_layer(size: int, name: str = "big") -> bytes:
         member.size = size
         archive.addfile(member, io.BytesIO(os.urandom(size)))
     return buffer.getvalue()
-
-
-def refused(kind: str, store: Store, reference: str, environ: dict[str, str] | None = None) -> RegistryError:
-    with pytest.raises(RegistryError) as caught:
-        pull(store, reference, environ=environ)
-    assert caught.value.kind == kind, caught.value
-    assert caught.value.hint
-    assert store.resolve(reference) is None
-    return caught.value
 
 
 def test_nothing_there(store: Store, plain: Registry) -> None:
