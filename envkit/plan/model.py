@@ -65,8 +65,10 @@ class Change:
     reason is for people alone and no input to any decision. resource is what must be (None: DELETE); observed is what
     is (None: CREATE). requires: what must hold before it starts (for deletions: what must be deleted first, condition
     "applied"). loses_data: carrying it out destroys data that nothing else holds. timeout: seconds of grace before a
-    kill, instead of what the spec says. renew: what an image is made of and must be made or looked up again whatever is
-    remembered: `layers`, `bases`. A CREATE has no attributes: its resource is all of them.
+    kill, instead of what the spec says. snapshot: what would be lost is kept as a snapshot, and so many of those that
+    were made like this stay (0: nothing is kept). renew: what an image is made of and must be made or looked up again
+    whatever is remembered: `layers`, `bases`. image_digest: the image that a service is made from, whatever the name
+    in its spec means now. A CREATE has no attributes: its resource is all of them.
     """
 
     address: Address
@@ -80,7 +82,9 @@ class Change:
     timeout: float | None = None
     start: bool = True
     drop_anonymous: bool = False
+    snapshot: int = 0
     renew: frozenset[str] = frozenset()
+    image_digest: str = ""
 
 
 @value

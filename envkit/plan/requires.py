@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from envkit.address import Address
 from envkit.plan.draft import Draft
@@ -28,7 +28,7 @@ def require(environment: Environment, drafts: Sequence[Draft], kinds: Collection
             at_hand = dependency.address in staying and dependency.address.kind in kinds
             if at_hand and (waits or dependency.address.kind != "service"):
                 draft.requires.append(dependency)
-        if draft.action.replaces and draft.resource.spec.get("update", {}).get("parallelism", 0) > 0:
+        if draft.action.replaces and _width(draft) > 0:
             rollouts[draft.address.name].append(draft)
     for rollout in rollouts.values():
         _pace(rollout)
@@ -46,15 +46,30 @@ def require_removals(drafts: Sequence[Draft]) -> None:
     for draft in deleted.values():
         if draft.address.kind == "service" and draft.address.replica(1) not in staying:
             instances[draft.address.name].append(draft)
+    owned = _owned(deleted.values())
     for draft in drafts:
         if draft.address.kind != "service" or draft.observed is None or draft.action is Action.NOOP:
             continue
+        everyone = "" if draft.observed.spec.get("volumes_from") else str(draft.address)
+        for volume in owned.get(everyone, ()):
+            volume.requires.append(Dependency(draft.address))
         for used in uses(draft.observed.spec):
             if (other := deleted.get(used)) is not None:
                 other.requires.append(Dependency(draft.address))
         for name in _leans_on(draft):
             for below in instances.get(name, ()) if name != draft.address.name else ():
                 below.requires.append(Dependency(draft.address))
+
+
+def _owned(deleted: Iterable[Draft]) -> dict[str, list[Draft]]:
+    """Deleted anonymous volumes by the text of their instance's address; "": all."""
+    found: dict[str, list[Draft]] = defaultdict(list)
+    for draft in deleted:
+        owner = str(draft.observed.attributes.get("owner", "")) if draft.observed else ""
+        if owner:
+            found[""].append(draft)
+            found[owner.partition(" ")[0]].append(draft)
+    return found
 
 
 def uses(spec: Mapping[str, Any]) -> Iterator[Address]:
@@ -82,18 +97,21 @@ def _leans_on(draft: Draft) -> set[str]:
 
 
 def _pace(rollout: list[Draft]) -> None:
-    """`update.parallelism`: each replica waits for the one that many places ahead to be up; the highest goes first.
+    """Each replica waits for the one so many places ahead, whatever becomes of it; the highest goes first.
 
-    So none waits for replica 1 alone, whose address means the whole service to a wait.
+    What a failure does to the rest is the reconciler's to say (`reconcile.rollout`).
     """
     rollout.sort(key=lambda draft: draft.address, reverse=True)
     for position, draft in enumerate(rollout):
-        spec: Mapping[str, Any] = draft.resource.spec if draft.resource else {}
-        ahead = position - int(spec["update"]["parallelism"])
+        ahead = position - _width(draft)
         if ahead >= 0:
-            test = spec.get("healthcheck", {}).get("test", ["NONE"])
-            condition: Any = "applied" if test[0] == "NONE" else "healthy"
-            draft.requires.append(Dependency(rollout[ahead].address, condition))
+            draft.requires.append(Dependency(rollout[ahead].address, required=False))
+
+
+def _width(draft: Draft) -> int:
+    """How many replicas are updated at a time (`update.parallelism`); 0: all, as where nothing is written of it."""
+    update = draft.resource.spec.get("update") if draft.resource else None
+    return int(update.get("parallelism", 1)) if update else 0
 
 
 def _hand_over(drafts: Sequence[Draft]) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from envkit.address import Address
 from envkit.backend.base import Session
@@ -20,6 +20,7 @@ from envkit.events import Emit, Event, EventKind
 from envkit.plan.graph import targets
 from envkit.plan.model import Action, Change
 from envkit.reconcile.outcome import Outcome, as_error
+from envkit.reconcile.rollout import Rollouts
 from envkit.spec.environment import Condition, Dependency
 
 TYPE_CHECKING = False
@@ -47,6 +48,8 @@ class Executor:
         self._blocked: dict[Address, set[Address]] = {}
         self._unlocks: dict[Address, list[Address]] = {}
         self._ready: deque[Change] = deque()
+        self._later: list[tuple[float, Change]] = []
+        self._rollouts = Rollouts(())
 
     def stop(self) -> None:
         """Begin nothing more; what is running is finished."""
@@ -59,18 +62,37 @@ class Executor:
         """
         self._prepare(changes)
         self._dispatch()
-        while self._batches or self._pending_waits():
-            self._take(self._queue.get())
+        while self._batches or self._pending_waits() or (self._later and not self.outcome.interrupted):
+            if (message := self._next()) is not None:
+                self._take(message)
             while not self._queue.empty():
                 self._take(self._queue.get())
             self._dispatch()
         for change in list(self._pending.values()):
             self._skip(change, "interrupted" if self.outcome.interrupted else "what it requires was not done")
 
+    def roll_back(self) -> None:
+        """Undo the updates of the last run that have failed and want it (`failure_action: rollback`).
+
+        An address that is as it was counts as skipped, or as failed where it was the culprit.
+        """
+        outcome, back = self.outcome, self._rollouts.way_back(set(self.outcome.done))
+        addresses = {change.address for change in back}
+        culprits = {address: outcome.failed.pop(address) for address in addresses & outcome.failed.keys()}
+        outcome.done = [address for address in outcome.done if address not in addresses]
+        self.run(back)
+        for change in back:
+            if change.address in outcome.done:
+                outcome.done.remove(change.address)
+                if change.address not in culprits:
+                    outcome.skipped[change.address] = change.reason
+            outcome.failed |= {change.address: culprits[change.address]} if change.address in culprits else {}
+
     # -- the graph
 
     def _prepare(self, changes: Sequence[Change]) -> None:
         find = targets(changes)
+        self._rollouts, self._later = Rollouts(changes), []
         self._changes = {change.address: change for change in changes}
         order = {change.address: position for position, change in enumerate(changes)}
         settled = {*self.outcome.done, *self.outcome.failed, *self.outcome.skipped}
@@ -103,6 +125,15 @@ class Executor:
 
     # -- what happens
 
+    def _next(self) -> tuple[str, Any, BaseException | None] | None:
+        """The next message; None when the time of something that waits for it has come."""
+        if not self._later or self.outcome.interrupted:
+            return self._queue.get()
+        try:
+            return self._queue.get(timeout=max(0.0, min(due for due, _ in self._later) - time.monotonic()))
+        except Empty:
+            return None
+
     def _take(self, message: tuple[str, Any, BaseException | None]) -> None:
         kind, what, error = message
         if error is not None and not isinstance(error, Exception):
@@ -127,6 +158,7 @@ class Executor:
         began = self._begun.pop(change.address, None)
         if began is None:
             return
+        self._rollouts.note(change, time.monotonic(), failed=error is not None)
         if error is None:
             self.outcome.done.append(change.address)
             seconds = {"seconds": round(time.monotonic() - began, 3)}
@@ -155,12 +187,19 @@ class Executor:
         if self.outcome.interrupted or self._batches >= self._parallel:
             return
         batch: list[Change] = []
+        now = time.monotonic()
+        self._ready.extend(change for due, change in self._later if due <= now)
+        self._later = [(due, change) for due, change in self._later if due > now]
         while self._ready:
             change = self._ready.popleft()
             if change.address not in self._pending:
                 continue
-            if because := self._hopeless(change):
+            if because := self._hopeless(change) or self._rollouts.halted(change):
                 self._skip(change, because)
+            elif (due := self._rollouts.due(change)) > now:
+                self._later.append((due, change))
+                text = f"waiting for {due - now:.3g} s, the delay of its update"
+                self._emit(Event(EventKind.WAITING, str(change.address), change.action.word, text))
             elif self._conditions_met(change):
                 batch.append(self._pending.pop(change.address))
         if batch:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LOG_DRIVERS = frozenset({"json-file", "local", "none", "syslog", "journald", ""})
 RUNTIMES = frozenset({"crun", "runc", "io.containerd.runc.v2"})
 ENDPOINT_OPTION = "com.docker.network.endpoint.sysctls"  # attach.SYSCTLS, without its imports
+FAILURE_ACTIONS = ("pause", "continue", "rollback")
 SOCKETS = frozenset({"docker.sock"})
 _PACKAGES = {"conmon": "conmon", "nft": "nftables"}
 
@@ -44,7 +45,6 @@ _RULES = (
           "limit the file system that ENVKIT_HOME lies on"),
     _Rule("placement", Severity.WARNING, "there is one machine, so everything is placed on it"),
     _Rule("endpoint_mode", Severity.WARNING, "a name leads to all instances of its service, in turn"),
-    _Rule("rollback", Severity.WARNING, "an update that fails stops where it is", "`envkit rollback` goes back"),
 )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
                     resource, Severity.WARNING, "unsupported-endpoint-option", f"networks.{key}.driver_opts.{option}",
                     f"service {name!r}: the option {option!r} of its network {key!r} is not honoured", "take it away",
                 )  # fmt: skip
+    yield from _updates(resource)
     if (spec.get("update") or {}).get("order") == "start-first":
         for path, why in alone(spec):
             yield _say(
@@ -176,6 +177,24 @@ def _unreachable_ports(environment: Environment, resource: Resource) -> Iterator
 
 def _has_ipv6(network: Mapping[str, Any]) -> bool:
     return bool(network.get("enable_ipv6")) or any(":" in row.get("subnet", "") for row in network.get("subnets") or ())
+
+
+def _updates(resource: Resource) -> Iterator[Diagnostic]:
+    """What of `update_config` and `rollback_config` says nothing here."""
+    spec, name = resource.spec, resource.address.name
+    action = (spec.get("update") or {}).get("failure_action") or "pause"
+    if action not in FAILURE_ACTIONS:
+        yield _say(
+            resource, Severity.WARNING, "unsupported-update-config", "update.failure_action",
+            f"service {name!r}: {action!r} is no failure action; an update that fails is paused",
+            f"write one of {', '.join(FAILURE_ACTIONS)}",
+        )  # fmt: skip
+    for key in sorted((spec.get("rollback") or {}).keys() - {"order"}):
+        yield _say(
+            resource, Severity.WARNING, "unsupported-rollback-config", f"rollback.{key}",
+            f"service {name!r}: `deploy.rollback_config.{key}` is not honoured; an update is rolled back all at once",
+            "`order` is honoured",
+        )  # fmt: skip
 
 
 def _sockets(resource: Resource) -> Iterator[Diagnostic]:

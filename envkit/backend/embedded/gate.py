@@ -76,7 +76,7 @@ def drain(record: Record, limit: float) -> None:
             quiet = now
         elif now - quiet >= _QUIET:
             return
-        time.sleep(_PAUSE)
+        time.sleep(max(_PAUSE, 3 * (time.monotonic() - now)))  # thousands of closed connections are listed as well
 
 
 def connections(record: Record) -> int:
@@ -96,8 +96,8 @@ def _sockets(record: Record) -> Iterator[tuple[int, str]]:
     pid = instance.status(record).pid
     for name in ("tcp", "tcp6"):
         for line in (slurp(f"/proc/{pid}/net/{name}") or b"").splitlines()[1:] if pid else ():
-            words = line.decode().split()
-            yield int(words[1].rpartition(":")[2], 16), words[3]
+            words = line.split(None, 4)
+            yield int(words[1].rpartition(b":")[2], 16), words[3].decode()
 
 
 def _published(record: Record) -> set[int]:

@@ -136,7 +136,8 @@ def slurp(path: str) -> bytes | None:
         raise
     try:
         data = os.read(descriptor, 65536)
-        while len(data) % 65536 == 0 and (more := os.read(descriptor, 65536)):
+        made_up = path.startswith("/proc/")  # by the page, whatever is asked for
+        while (made_up or len(data) % 65536 == 0) and (more := os.read(descriptor, 65536)):
             data += more
         return data
     except ProcessLookupError:  # a file of /proc whose process has just ended

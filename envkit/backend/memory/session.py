@@ -12,7 +12,7 @@ from envkit.errors import ApplyError
 from envkit.observed.state import Health, InstanceState
 from envkit.plan.cascade import dragged
 from envkit.plan.model import Action, Change, Effect
-from envkit.spec.environment import Condition
+from envkit.spec.environment import Condition, Resource
 
 _TICK = 0.01
 
@@ -45,7 +45,7 @@ class MemorySession:
         if change.action is Action.DELETE or resource is None:
             world.remove(name, address)
             return
-        if change.action.replaces:
+        if change.action.replaces and change.action is not Action.REPLACE_START_FIRST:
             world.remove(name, address)
         if address.kind != "service":
             world.make(name, address, resource)
@@ -56,7 +56,24 @@ class MemorySession:
             files: dict[str, bytes] = {}
             for key, read in (("secrets", self._materials.secret), ("configs", self._materials.config)):
                 files |= {item["target"]: read(item["source"]) for item in resource.spec.get(key, ())}
-            world.create(name, address, resource, files)
+            self._create(change, resource, files)
+
+    def _create(self, change: Change, resource: Resource, files: dict[str, bytes]) -> None:
+        """Make an instance; one that was to be made beside the old one leaves that in its place when it fails."""
+        world, name, address = self._world, self._environment, change.address
+        former = world.things.get(name, {}).get(address)
+        try:
+            world.create(name, address, resource, files, change.image_digest)
+            if change.action.replaces and "update" in resource.spec:
+                thing = world.find(name, address)
+                if thing.state is InstanceState.EXITED and thing.exit_code:
+                    raise _failure(address, thing, f"it exited with code {thing.exit_code}")
+                if world.health_of(address, thing) is Health.UNHEALTHY:
+                    raise _failure(address, thing, "its health check fails")
+        except BaseException:
+            if former is not None:
+                world.things.setdefault(name, {})[address] = former
+            raise
 
     def wait(self, address: Address, condition: Condition, cancelled: threading.Event) -> None:
         """See backend.base.Session."""

@@ -98,14 +98,16 @@ class World:
         if not things:
             del self.things[environment]
 
-    def create(self, environment: str, address: Address, resource: Resource, files: dict[str, bytes]) -> None:
-        """Make and start a service instance."""
+    def create(
+        self, environment: str, address: Address, resource: Resource, files: dict[str, bytes], image_digest: str = ""
+    ) -> None:
+        """Make and start a service instance. image_digest: of its image, whatever the name means now."""
         image = resource.spec.get("image", "")
         if Address("image", image) in {item.address for item in resource.depends_on} and image not in self.images:
             raise NotFoundError("There is no such image", image, "envkit build")
         self.fault("record", address)
         thing = Thing(dict(resource.spec), resource.fingerprint, next(self._identities), environment=environment)
-        thing.image_digest = self.images.get(image, fingerprint(image))
+        thing.image_digest = image_digest or self.images.get(image, fingerprint(image))
         thing.files = files
         thing.depends_on = [item.address.name for item in resource.depends_on if item.address.kind == "service"]
         self.things.setdefault(environment, {})[address] = thing
