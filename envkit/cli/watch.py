@@ -146,6 +146,10 @@ def tell_beginning(context: Context, watcher: Watcher, notes: list[str]) -> None
             context.terminal.err(f"{style('warning', 'bold', 'yellow')}: {note}")
     rules = len(watcher.rules)
     what = f" and {rules} rule{'s' * (rules != 1)}" if rules else ""
+    if context.json:
+        line = {"type": "watching", "environment": watcher.environment.name, "rules": list(map(str, watcher.rules)),
+                "warnings": notes}  # fmt: skip
+        context.emit().write(line)  # type: ignore[attr-defined]
     _tell(context, f"Watching {watcher.environment.name}: its files{what}. Ctrl-C ends it.")
 
 

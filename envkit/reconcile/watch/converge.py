@@ -73,10 +73,8 @@ class Converger:
 
     def _plan(self, environment: Environment) -> Plan:
         capabilities = self._backend.capabilities()
-        observed = self._backend.observe(environment, thorough=False)
+        observed = self._backend.observe(environment, thorough=False)  # applying looks closely at what is to change
         plan = make_plan(environment, observed, capabilities, only=self._only)
-        if not plan.is_empty and not observed.thorough:
-            plan = make_plan(environment, self._backend.observe(environment), capabilities, only=self._only)
         if environment.hardened:
             return plan
         # As `up` of a Compose file does, what was never in the files that are watched is left alone.
