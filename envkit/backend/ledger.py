@@ -3,7 +3,8 @@
 containers: id -> {"spec", "fingerprint", "facts"}: what was last applied to a container, where that is not what its
 labels say, and what it looked like afterwards (an engine adds defaults, and drops limits that the kernel lacks).
 instances, networks, volumes: address -> {"spec", "fingerprint"} of what was there, so that what has vanished is named.
-images: name -> {"spec", "fingerprint", "id"}. All of it may be lost: drift is then seen by the labels alone.
+images: name -> {"spec", "fingerprint", "id"}. owed: address -> the paths for whose sake it is to be restarted. All of
+it may be lost: drift is then seen by the labels alone.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from envkit.lean import sha256, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from envkit.address import Address
     from envkit.backend.engine_api import EngineAddress
     from envkit.host.home import Home
 
-_PARTS = ("containers", "objects", "images", "stopped")
+_PARTS = ("containers", "objects", "images", "stopped", "owed")
 
 
 class Ledger:
@@ -74,6 +75,16 @@ class Ledger:
 
     def forget_object(self, address: Address) -> None:
         self._data["objects"].pop(str(address), None)
+
+    def owed(self, address: Address) -> list[str]:
+        """The paths for whose sake an instance was to be restarted, and has not been."""
+        found: list[str] = self._data["owed"].get(str(address)) or []
+        return found
+
+    def note_owed(self, address: Address, paths: Sequence[str]) -> None:
+        self._data["owed"].pop(str(address), None)
+        if paths:
+            self._data["owed"][str(address)] = list(paths)
 
     # -- images
 

@@ -31,7 +31,15 @@ def select_backend(name: str, home: Home, place: Mapping[str, Any] | None = None
             return Embedded(home)
         case "memory":
             return _memory(home)
-        case "docker" | "podman" | "swarm" | "kubernetes":
+        case "docker" | "podman":
+            from envkit.backend.docker.select import docker_at
+
+            return docker_at(home, name, place or {})
+        case "swarm":
+            from envkit.backend.swarm.backend import Swarm
+
+            return Swarm(home, place)
+        case "kubernetes":
             raise UnsupportedError(
                 "This version of envkit has no such backend", f"{name} is planned; the embedded one needs no daemon",
                 "leave --backend out, or give --backend embedded",

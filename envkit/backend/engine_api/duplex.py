@@ -88,6 +88,15 @@ class Duplex:
         """To the process's stdin."""
         self.socket.sendall(data)
 
+    def try_send(self, data: bytes) -> int:
+        """Send as much as there is room for; how much that was. For a socket that poll(2) calls writable."""
+        if isinstance(self.socket, ssl.SSLSocket):
+            return self.socket.send(data[:4096])
+        try:
+            return self.socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
     def end_input(self) -> None:
         """Close the process's stdin and go on reading."""
         if isinstance(self.socket, ssl.SSLSocket):

@@ -81,7 +81,7 @@ class Engine:
 
     # -- requests
 
-    def get(self, path: str, *, timeout: float | None = TIMEOUT, **query: Any) -> Any:
+    def get(self, path: str, /, *, timeout: float | None = TIMEOUT, **query: Any) -> Any:
         """The JSON of the answer, None when it has no body."""
         return _json(self._ask("GET", self._versioned(path), query, timeout=timeout, retry=True))
 
@@ -96,14 +96,14 @@ class Engine:
             targets.append(self._versioned(path) + (f"?{text}" if text else ""))
         return [answer for answer, _ in self._look(targets)] if targets else []
 
-    def head(self, path: str, **query: Any) -> Mapping[str, str]:
+    def head(self, path: str, /, **query: Any) -> Mapping[str, str]:
         """The headers of the answer."""
         answer = self._ask("HEAD", self._versioned(path), query, retry=True)
         answer.close()
         return dict(answer.headers)
 
     def post(
-        self, path: str, body: Any = None, *, timeout: float | None = TIMEOUT, idempotent: bool = False,
+        self, path: str, /, body: Any = None, *, timeout: float | None = TIMEOUT, idempotent: bool = False,
         headers: Mapping[str, str] | None = None, **query: Any,
     ) -> Any:  # fmt: skip
         """The JSON of the answer, None when it has no body. 304 (it is so already) is a success."""
@@ -111,14 +111,14 @@ class Engine:
             "POST", self._versioned(path), query, body=body, timeout=timeout, retry=idempotent, headers=headers
         ))  # fmt: skip
 
-    def delete(self, path: str, *, timeout: float | None = TIMEOUT, **query: Any) -> Any:
+    def delete(self, path: str, /, *, timeout: float | None = TIMEOUT, **query: Any) -> Any:
         """The JSON of the answer, None when it has no body."""
         return _json(self._ask("DELETE", self._versioned(path), query, timeout=timeout, retry=True))
 
     # -- streams
 
     def lines(
-        self, method: str, path: str, body: Any = None, *, timeout: float | None = TIMEOUT,
+        self, method: str, path: str, /, body: Any = None, *, timeout: float | None = TIMEOUT,
         headers: Mapping[str, str] | None = None, **query: Any,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """The JSON objects of a stream: progress of pulls and loads, events. One with the key `error` is raised."""
@@ -128,13 +128,13 @@ class Engine:
         yield from self._objects(answer, f"{method} {path}")
 
     def stream(
-        self, path: str, *, method: str = "GET", body: Any = None, timeout: float | None = TIMEOUT, **query: Any
+        self, path: str, /, *, method: str = "GET", body: Any = None, timeout: float | None = TIMEOUT, **query: Any
     ) -> Iterator[bytes]:
         """The body of an answer as it comes."""
         answer = self._ask(method, self._versioned(path), query, body=body, timeout=timeout, stream=True)
         yield from self._transport.chunks(answer, f"{method} {path}")
 
-    def frames(self, path: str, *, timeout: float | None = TIMEOUT, **query: Any) -> Iterator[tuple[int, bytes]]:
+    def frames(self, path: str, /, *, timeout: float | None = TIMEOUT, **query: Any) -> Iterator[tuple[int, bytes]]:
         """(1 for stdout or 2 for stderr, bytes) of a container's output, multiplexed or not (`logs`)."""
         from envkit.backend.engine_api.duplex import Frames
 
@@ -147,7 +147,7 @@ class Engine:
             yield from apart.feed(chunk)
 
     def upload(
-        self, path: str, chunks: Iterable[bytes], *, method: str = "PUT", content_type: str = "application/x-tar",
+        self, path: str, chunks: Iterable[bytes], /, *, method: str = "PUT", content_type: str = "application/x-tar",
         timeout: float | None = 600.0, headers: Mapping[str, str] | None = None, **query: Any,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Send a body of any length; the JSON objects that were answered. One with the key `error` is raised."""
@@ -157,7 +157,7 @@ class Engine:
         )  # fmt: skip
         return list(self._objects(answer, f"{method} {path}"))
 
-    def hijack(self, path: str, body: Any = None, *, multiplexed: bool, **query: Any) -> Duplex:
+    def hijack(self, path: str, /, body: Any = None, *, multiplexed: bool, **query: Any) -> Duplex:
         """A connection that carries a process's stdio after the answer's head (exec/start, attach)."""
         from envkit.backend.engine_api.hijack import hijack
 

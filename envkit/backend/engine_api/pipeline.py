@@ -15,9 +15,8 @@ from envkit.backend.engine_api.trouble import explained
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import BinaryIO
     from socket import socket
-    from typing import Any
+    from typing import Any, BinaryIO
 
     from envkit.backend.engine_api.address import EngineAddress
 
