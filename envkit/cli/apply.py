@@ -41,7 +41,8 @@ def plan(context: Context) -> int:
         environment, observed, context.backend.capabilities(), only=_only(options), replace=tuple(options.replace),
         refresh_only=options.refresh_only,
     )  # fmt: skip
-    _tell(context, made)
+    made = _measured(context, made)
+    tell(context, made)
     if options.output:
         _save(made, options.output)
     layers = _layers(context, made, environment, observed.images)
@@ -136,7 +137,8 @@ def converge(
         if not made.is_empty and not observed.thorough:
             observed = context.backend.observe(environment)
             made = make_plan(environment, observed, context.backend.capabilities(), **flags)
-    _tell(context, made)
+    made = _measured(context, made)
+    tell(context, made)
     if made.is_empty or options.dry_run:
         if not options.dry_run:
             _see_through(context, made, loaded)
@@ -149,8 +151,7 @@ def converge(
     else:
         if not context.json:
             terminal.err(render_plan(made, terminal.err_style, base=context.cwd) + "\n")
-        if made.loses_data and not (options.yes or context.confirm("This would lose data.", "--yes")):
-            terminal.err("Nothing was done.")
+        if not _consents(context, made):
             return 1, environment
         code = carry_out(context, made, environment, loaded.materials, manner, observed=observed)
     if options.wait and not code and not options.dry_run:
@@ -169,6 +170,23 @@ def _see_through(context: Context, made: Plan, loaded: Loaded) -> None:
             made, context.backend, loaded.environment, materials=loaded.materials, home=context.home,
             lock_timeout=context.options.lock_timeout,
         )  # fmt: skip
+
+
+def _measured(context: Context, made: Plan) -> Plan:
+    """The plan, which knows how much data it loses or keeps as a snapshot."""
+    if not any(change.loses_data or change.snapshot for change in made.changes):
+        return made
+    from envkit.reconcile.losses import measured
+
+    return measured(made, context.backend)
+
+
+def _consents(context: Context, made: Plan) -> bool:
+    """Whether the user wants to lose the data that the plan would lose."""
+    if not made.loses_data or context.options.yes or context.confirm("This would lose data.", "--yes"):
+        return True
+    context.terminal.err("Nothing was done.")
+    return False
 
 
 def _plan_wishes(context: Context, environment: Environment, wishes: Wishes) -> tuple[Plan, Environment]:
@@ -241,6 +259,13 @@ def _apply_saved(context: Context, path: str) -> int:
     if made.is_empty:
         context.terminal.out("No changes. The saved plan is empty.")
         return 0
+    made = _measured(context, made)
+    if made.loses_data and not context.json:
+        from envkit.views.plan import render_plan
+
+        context.terminal.err(render_plan(made, context.terminal.err_style, base=context.cwd) + "\n")
+    if not _consents(context, made):
+        return 1
     return carry_out(context, made, loaded.environment, loaded.materials)
 
 
@@ -257,7 +282,7 @@ def _wait_ready(context: Context, environment: Environment) -> int:
     return 0
 
 
-def _tell(context: Context, made: Plan) -> None:
+def tell(context: Context, made: Plan) -> None:
     """Show what the backend cannot honour in full. Raises InputError when something would change its meaning."""
     if any(item.is_error for item in made.diagnostics):
         from envkit.errors import InputError

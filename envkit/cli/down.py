@@ -36,10 +36,11 @@ def take_down(
     yes: bool = False, orphans: bool = False,
 ) -> int:  # fmt: skip
     """Stop and remove the environment (or the services of it). The exit code."""
-    from envkit.cli.apply import carry_out
+    from envkit.cli.apply import carry_out, tell
     from envkit.config.materials import NoMaterials
     from envkit.plan.destroy import make_destroy_plan
     from envkit.plan.manner import Manner
+    from envkit.reconcile.losses import measured
     from envkit.reconcile.registry import without_images
     from envkit.views.plan import render_plan
 
@@ -53,16 +54,14 @@ def take_down(
         return 0
     if not services and not orphans and not context.is_set("COMPOSE_REMOVE_ORPHANS"):
         only = _without_orphans(context, environment, observed)
-    made = make_destroy_plan(
+    made = measured(make_destroy_plan(
         observed, volumes=volumes and not services, timeout=timeout, environment=environment, only=only
-    )
-    anonymous = _anonymous(context, environment.name) if volumes and not services else []
+    ), context.backend)  # fmt: skip
+    tell(context, made)
     # A compose file's `-v` is consent enough, as in Compose; envkit.yaml's volumes are asked about.
     consents = yes or context.options.dry_run or (bool(environment.files) and not environment.hardened)
-    if (made.loses_data or anonymous) and not consents:
-        shown = [render_plan(made, terminal.err_style, base=context.cwd)] if not made.is_empty else []
-        shown += [f"    - volume {name}  # anonymous, LOSES DATA" for name in anonymous]
-        terminal.err("\n".join(shown) + "\n")
+    if made.loses_data and not consents:
+        terminal.err(render_plan(made, terminal.err_style, base=context.cwd) + "\n")
         if not context.confirm("This destroys the data in the volumes above.", "--yes"):
             terminal.err("Nothing was done.")
             return 1
@@ -73,13 +72,11 @@ def take_down(
             context.emit()
         elif not made.is_empty:
             terminal.out(render_plan(made, terminal.style, base=context.cwd))
-        elif not anonymous:
+        else:
             terminal.out(f"Nothing to remove: there is nothing of {environment.name}.")
         code = 0
     else:
         code = carry_out(context, made, environment, NoMaterials(), Manner(timeout=timeout, drop_anonymous=volumes))
-    if volumes and not services and not code and not context.options.dry_run:
-        _remove_anonymous(context, environment.name)
     if images and not code and not context.options.dry_run:
         _remove_images(context, whole, services, everything=images == "all")
     return code
@@ -161,24 +158,15 @@ def _without_orphans(context: Context, environment: Environment, observed: Obser
     if not orphans:
         return []
     kept = orphans.union(*(uses(observed.resources[item].spec) for item in orphans))
+    owners = {str(item) for item in orphans}
+    kept |= {address for address, item in observed.resources.items()
+             if str(item.attributes.get("owner", "")).partition(" ")[0] in owners}  # fmt: skip
     if not context.is_set("COMPOSE_IGNORE_ORPHANS") and not context.json:
         style = context.terminal.err_style
         names = ", ".join(sorted({item.name for item in orphans}))
         context.terminal.err(f"{style('warning', 'bold', 'yellow')}: {names} of {environment.name} is in no file; "
                              "--remove-orphans removes it")  # fmt: skip
     return [address for address in observed.resources if address not in kept]
-
-
-def _anonymous(context: Context, name: str) -> list[str]:
-    """The environment's volumes that no key of a file names."""
-    return [volume.name for volume in context.backend.volumes(name) if not volume.key]
-
-
-def _remove_anonymous(context: Context, name: str) -> None:
-    for volume in context.backend.volumes(name):
-        if not volume.key and not volume.used_by:
-            context.backend.remove_volume(volume.name)
-            context.terminal.err(f"  {context.terminal.err_style('✓', 'green')} volume {volume.name} removed")
 
 
 def _remove_images(context: Context, environment: Environment, services: list[str], *, everything: bool) -> None:

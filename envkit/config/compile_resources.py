@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+KEPT = 3
+"""So many automatic snapshots of a protected volume stay where `keep` is not written."""
+
+
 def compile_network(scope: Scope, name: str) -> Resource:
     """The Resource of networks.NAME."""
     draft, item = _start(scope, "network", name)
@@ -40,9 +44,15 @@ def compile_volume(scope: Scope, name: str) -> Resource:
     if item.get("driver") not in (None, "", "local"):
         draft.put("driver", item["driver"])
     _put_options(draft, item)
-    for key in ("external", "protect"):
-        draft.put(key, True if is_true(item.get(key)) else None)
+    draft.put("external", True if is_true(item.get("external")) else None)
+    draft.put("protect", _protect(item.get("protect")))
     return draft.make()
+
+
+def _protect(written: Any) -> dict[str, Any] | None:
+    if isinstance(written, Mapping):
+        return {"snapshot": written.get("snapshot") is not False, "keep": int(written.get("keep") or KEPT)}
+    return {"snapshot": True, "keep": KEPT} if is_true(written) else None
 
 
 def compile_material(scope: Scope, kind: str, name: str) -> Resource:

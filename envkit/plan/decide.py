@@ -11,6 +11,7 @@ from envkit.plan.compare import compare
 from envkit.plan.draft import Draft
 from envkit.plan.drift import KNOWN_AFTER_BUILD, KNOWN_AFTER_PULL, drift_of, has_completed
 from envkit.plan.model import Action, AttributeChange, Effect
+from envkit.plan.protect import guard, holds_data
 from envkit.values import field, value
 
 TYPE_CHECKING = False
@@ -125,7 +126,8 @@ def decide_other(resource: Resource, observed: ObservedResource | None, rules: R
     if changed and not draft.because:
         draft.because = reasons.alteration(changed)
     if draft.action.replaces:
-        draft.loses_data = keeps_data and _holds_data(observed)
+        draft.loses_data = keeps_data and holds_data(observed.spec)
+        guard(draft, resource.spec)
     else:
         _mend(draft)
     return draft
@@ -157,12 +159,6 @@ def _image_change(resource: Resource, observed: ObservedResource, rules: Rules) 
     if now and before and now != before:
         return [AttributeChange("image_digest", before, now, resource.origin("image"))]
     return []
-
-
-def _holds_data(observed: ObservedResource) -> bool:
-    """Whether the volume's content is in envkit's keeping (and not in a bound directory, an export or memory)."""
-    options = observed.spec.get("driver_opts", {})
-    return not options.get("device") and not options.get("type")
 
 
 def _effect_for(kind: str) -> Callable[[str], Effect]:

@@ -10,6 +10,7 @@ from envkit.plan import reasons
 from envkit.plan.draft import Draft
 from envkit.plan.model import Action, Change, Plan
 from envkit.plan.planner import basis_of, in_order
+from envkit.plan.protect import guard, holds_data, refusals
 from envkit.plan.requires import require_removals
 from envkit.spec.environment import Environment
 from envkit.values import replace
@@ -34,14 +35,17 @@ def make_destroy_plan(
         if only and address not in only:
             continue
         resource = environment.resources.get(address.replica(1)) if environment else None
-        draft = Draft(address, resource, item, Action.DELETE, reasons.TAKEN_DOWN)
-        draft.loses_data = address.kind == "volume" and not item.missing
+        owner = item.attributes.get("owner", "")
+        because = reasons.anonymous(owner) if owner else reasons.TAKEN_DOWN
+        draft = Draft(address, resource, item, Action.DELETE, because)
+        draft.loses_data = address.kind == "volume" and not item.missing and holds_data(item.spec)
+        guard(draft, resource.spec if resource else item.spec)
         drafts.append(draft)
     require_removals(drafts)
     changes = [_deletion(draft, timeout) for draft in drafts]
     return Plan(
-        observed.environment, tuple(in_order(changes)), basis=basis_of(observed), partial=tuple(map(str, only)),
-        destroy=True,
+        observed.environment, tuple(in_order(changes)), diagnostics=tuple(refusals(drafts)), basis=basis_of(observed),
+        partial=tuple(map(str, only)), destroy=True,
     )  # fmt: skip
 
 

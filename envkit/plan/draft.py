@@ -38,6 +38,7 @@ class Draft:
     drift: list[AttributeChange] = field(default_factory=list)
     requires: list[Dependency] = field(default_factory=list)
     loses_data: bool = False
+    snapshot: int = 0
     completed: bool = False
     start_first: bool = False
 
@@ -73,4 +74,5 @@ class Draft:
         return Change(
             self.address, self.action, self.because, () if idle else tuple(self.attributes), self.resource,
             self.observed, tuple(dict.fromkeys(self.requires)), self.loses_data,
+            snapshot=self.snapshot,
         )  # fmt: skip

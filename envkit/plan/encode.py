@@ -32,7 +32,10 @@ def plan_json(plan: Plan, layers: Mapping[str, Sequence[Mapping[str, Any]]] | No
 
 def _with_layers(change: Change, layers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     rows = layers.get(change.address.name) if change.address.kind == "image" else None
-    return {**change_json(change), **({"layers": list(rows)} if rows else {})}
+    data = {}
+    if (change.loses_data or change.snapshot) and change.observed and "bytes" in change.observed.attributes:
+        data = {"data": {key: change.observed.attributes[key] for key in ("bytes", "files")}}
+    return {**change_json(change), **({"layers": list(rows)} if rows else {}), **data}
 
 
 def change_json(change: Change) -> dict[str, Any]:
@@ -47,6 +50,8 @@ def change_json(change: Change) -> dict[str, Any]:
         value["order"] = "stop-first" if change.action.symbol == "-/+" else "start-first"
     if change.loses_data:
         value["loses_data"] = True
+    if change.snapshot:
+        value["snapshot"] = True
     return value
 
 

@@ -16,6 +16,7 @@ from envkit.plan.effects import Effects
 from envkit.plan.graph import edges
 from envkit.plan.model import Action, Plan
 from envkit.plan.order import topological
+from envkit.plan.protect import refusals
 from envkit.plan.selection import Selection, addresses
 
 TYPE_CHECKING = False
@@ -56,7 +57,8 @@ def make_plan(
         changes = in_order(changes)
     drift = tuple(draft.divergence() for draft in drafts if draft.drift)
     return Plan(
-        environment.name, () if refresh_only else tuple(changes), drift, tuple(capabilities.check(environment)),
+        environment.name, () if refresh_only else tuple(changes), drift,
+        (*capabilities.check(environment), *(() if refresh_only else refusals(drafts))),
         basis_of(observed), tuple(map(str, selected)), tuple(map(str, demanded)),
     )  # fmt: skip
 

@@ -135,5 +135,11 @@ def removal(environment: Environment, address: Address, replicas: int | None, so
     return f"no longer in {files}"
 
 
+def anonymous(owner: str) -> str:
+    """Why a volume without a key goes. owner: "ADDRESS TARGET" of its mount."""
+    address, _, target = owner.partition(" ")
+    return f"anonymous, of {address} at {target}" if target.startswith("/") else f"was {owner}"
+
+
 def _place(source: str) -> str:
     return f" ({source})" if source else ""

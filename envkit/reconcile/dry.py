@@ -55,5 +55,8 @@ class Dry:
     def prepare(self) -> None:
         """Nothing is entered."""
 
+    def volume_data(self) -> NoReturn:
+        raise UsageError("the content of volumes has no dry run")
+
     def remove_volume(self, name: str) -> None:
         raise UsageError("volume rm has no dry run")

@@ -262,6 +262,14 @@ class NetworkSpec(TypedDict):
     labels: NotRequired[dict[str, str]]
 
 
+class ProtectSpec(TypedDict):
+    """What becomes of a volume's data before it would be lost. snapshot: it is kept as one, of which the latest `keep`
+    stay; else nothing that would lose it is done."""
+
+    snapshot: bool
+    keep: int
+
+
 class VolumeSpec(TypedDict):
     """name: the runtime's name (`PROJECT_KEY`, or as written)."""
 
@@ -270,7 +278,7 @@ class VolumeSpec(TypedDict):
     driver_opts: NotRequired[dict[str, str]]
     external: NotRequired[bool]
     labels: NotRequired[dict[str, str]]
-    protect: NotRequired[bool]  # envkit.yaml: snapshot before anything that would lose data
+    protect: NotRequired[ProtectSpec]  # envkit.yaml
 
 
 class SecretSpec(TypedDict):

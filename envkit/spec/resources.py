@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from envkit.spec.vocabulary import Flag, MapOrSet, Options, Section, TextOrSet, Texts, key
 
@@ -56,10 +58,17 @@ class Volume(Section):
     labels: MapOrSet | None = key("Labels of the volume.")
 
 
+class Protect(Section):
+    snapshot: bool | None = key("Keep a snapshot; false: refuse to lose the data at all.", default=True)
+    keep: Annotated[int, Field(ge=1)] | None = key("How many such snapshots stay.", 5, default=3)
+
+
 class EnvironmentVolume(Volume):
     """A volume of an envkit.yaml."""
 
-    protect: bool | None = key("Take a snapshot before anything that would lose its data.", default=False)
+    protect: bool | Protect | None = key(
+        "Keep its data as a snapshot before anything that would lose it.", {"snapshot": True, "keep": 5}, default=False
+    )
 
 
 class Secret(Section):

@@ -61,15 +61,39 @@ def totals(plan: Plan) -> str:
     if plan.drift:
         text += f" {len(plan.drift)} drifted."
     if plan.loses_data:
-        text += f" {sum(change.loses_data for change in plan.changes)} would lose data."
+        from envkit.views.table import content_text
+
+        losing = [change for change in plan.changes if change.loses_data]
+        held = [_held(change) for change in losing]
+        much = f": {content_text(sum(size for size, _ in held), sum(files for _, files in held))}" if any(held) else ""
+        text += f" {len(losing)} would lose data{much}."
     return text
+
+
+def _held(change: Change) -> tuple[int, int]:
+    """(bytes, files) that are lost, as far as they have been counted."""
+    facts = change.observed.attributes if change.observed else {}
+    return int(facts.get("bytes") or 0), int(facts.get("files") or 0) if "bytes" in facts else 0
+
+
+def _alarm(change: Change, style: Style) -> str:
+    """What becomes of the data, where it does not stay."""
+    if not (change.loses_data or change.snapshot):
+        return ""
+    from envkit.views.table import content_text
+
+    counted = change.observed is not None and "bytes" in change.observed.attributes
+    much = f": {content_text(*_held(change))}" if counted else ""
+    if change.snapshot:
+        return "  " + style(f"KEEPS ITS DATA AS A SNAPSHOT{much}", "yellow")
+    return "  " + style(f"LOSES DATA{much}", "bold", "red")
 
 
 def _change_lines(change: Change, style: Style, base: str, symbol: str) -> Iterable[str]:
     colour = "cyan" if symbol == "!" else _COLOUR[change.action.word]
     reason = f"  {style('# ' + shorten(change.reason, base), 'dim')}" if change.reason else ""
-    alarm = "  " + style("LOSES DATA", "bold", "red") if change.loses_data else ""
-    yield f"  {style(symbol.rjust(3), 'bold', colour)} {style(str(change.address), 'bold')}{alarm}{reason}"
+    title = f"  {style(symbol.rjust(3), 'bold', colour)} {style(str(change.address), 'bold')}"
+    yield f"{title}{_alarm(change, style)}{reason}"
     if change.action is Action.CREATE and symbol != "!":
         return
     width = max((len(item.path) for item in change.attributes), default=0)
@@ -79,7 +103,9 @@ def _change_lines(change: Change, style: Style, base: str, symbol: str) -> Itera
 
 def _lost_files(change: Change, style: Style) -> Iterable[str]:
     """The files that die with an instance which is replaced or deleted."""
-    if change.observed is None or not (change.action.replaces or change.action is Action.DELETE):
+    if change.address.kind != "service" or change.observed is None:
+        return
+    if not (change.action.replaces or change.action is Action.DELETE):
         return
     files = change.observed.attributes.get("files") or ()
     shown = [str(item) for item in files[:_MOST_FILES]]

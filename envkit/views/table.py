@@ -32,3 +32,10 @@ def bytes_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
         value /= 1024
     return f"{size} B"
+
+
+def content_text(size: int, files: int) -> str:
+    """What a volume or a snapshot holds, for people: 12 KiB in 3 files."""
+    if not files:
+        return "no files"
+    return f"{bytes_text(size)} in {files} file{'s' * (files != 1)}"

@@ -167,14 +167,14 @@ def forget(home: Home, environment: str) -> None:
 
 def sweep(home: Home) -> list[str]:
     """Finish the removals that were cut off, and remove what no environment knows of; what it was, for people."""
-    from envkit.backend.embedded import network
+    from envkit.backend.embedded import network, volume_data
     from envkit.backend.embedded.session import engine_of
 
+    found = volume_data.sweep(home)
     if not os.path.isdir(home.run):
-        return []
+        return found
     engine = engine_of(home)
     engine.enter()
-    found = []
     for name in _listed(home.environments):
         if is_half_removed(home, name):
             forget(home, name)

@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from envkit.host.home import Home
 
 NEW, KEPT = ".new-", ".kept-"
+PROTECTED = "auto-"
+"""How the names of the snapshots begin that `protect` makes, and lets go."""
 
 
 @value
 class Snapshot:
     """snapshot.json. taken: seconds since the epoch; record: the volume's own (volume.json); cloned: how many of the
     files share their blocks with the volume's; vanished: how many went while it was copied; automatic: nobody asked for
-    it, and `protect.keep` lets the oldest go; inode: of a content that was moved."""
+    it; inode: of a content that was moved."""
 
     volume: str
     name: str
@@ -123,7 +125,7 @@ def keeping(home: Home, volume: Volume, prefix: str, reason: str) -> Iterator[tu
 
     At the end it is the snapshot when the content was moved there, by whatever means, and else it is gone.
     """
-    from envkit.host.tree import tree_content
+    from envkit.host.content import tree_content
 
     place, base = volumes.data(home, volume.name), directory(home, volume.name)
     size, files = tree_content(place)
@@ -160,8 +162,9 @@ def remove(home: Home, volume: str, name: str) -> None:
 
 
 def prune(home: Home, volume: str, keep: int) -> list[str]:
-    """Remove the oldest automatic snapshots of a volume until so many are left; their names."""
-    old = [item.name for item in load_all(home, volume) if item.automatic][: -keep or None]
+    """Remove the oldest snapshots that `protect` made of a volume until so many are left; their names."""
+    made = [item.name for item in load_all(home, volume) if item.automatic and item.name.startswith(PROTECTED)]
+    old = made[: -keep or None]
     for name in old:
         remove(home, volume, name)
     return old

@@ -269,8 +269,38 @@ def _bind_subpaths_again(home: Home, name: str, former: Snapshot | None) -> None
                 volumes.subdirectory(volumes.data(home, name), subpath, row.target)
 
 
+def remove_volume(home: Home, name: str) -> SnapshotInfo | None:
+    """Destroy a volume that nobody has. A protected one's content becomes a snapshot, or is not given up: ConflictError
+    then."""
+    volume = volumes.load(home, name)
+    with environment_lock(home, volume.environment if volume else ""):
+        protect: Mapping[str, Any] = (volume.spec.get("protect") or {}) if volume else {}
+        if protect and not protect["snapshot"]:
+            raise ConflictError("A volume is protected", name, "take `protect` out of its description, and apply that")
+        made = retire(home, name, int(protect["keep"]), "it was removed") if protect else None
+        volumes.remove(home, name)
+    return info(made) if made else None
+
+
+def retire(home: Home, name: str, keep: int, why: str) -> Snapshot | None:
+    """Make a volume's content, if it has any, an automatic snapshot, of which at most `keep` stay. The volume itself
+    is to be removed next."""
+    volume = volumes.load(home, name)
+    snapshots.settle(home, name)
+    if volume is None or volume.bound_device or volume.needs_mount:
+        return None
+    try:
+        if not os.listdir(volumes.data(home, name)):
+            return None
+    except FileNotFoundError:
+        return None
+    made = snapshots.keep(home, volume, snapshots.PROTECTED, f"before {why}")
+    snapshots.prune(home, name, keep)
+    return made
+
+
 def _measured(path: str) -> tuple[int, int]:
-    from envkit.host.tree import tree_content
+    from envkit.host.content import tree_content
 
     return tree_content(path)
 

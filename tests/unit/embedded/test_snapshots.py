@@ -17,8 +17,9 @@ from envkit.backend.embedded.volume_data import Keeper
 from envkit.errors import ConflictError, EnvkitError, HostError, ImageError, NotFoundError, UnsupportedError
 from envkit.events import ignore
 from envkit.host import mounts, steps, syscalls
+from envkit.host.content import tree_content
 from envkit.host.home import Home
-from envkit.host.tree import digest_tree, tree_content
+from envkit.host.tree import digest_tree
 from tests.support.isolation import apart
 
 pytestmark = pytest.mark.root
