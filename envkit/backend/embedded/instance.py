@@ -44,7 +44,12 @@ def create(record: Record) -> int:
         forget(record)
     step("instance.create")
     try:
-        pid = conmon.create(record, runtime_of(record.home))
+        runtime = runtime_of(record.home)
+        pid = conmon.create(record, runtime)
+        if not runtime.keeps_modes:
+            from envkit.backend.embedded import memory_modes
+
+            memory_modes.settle(record, pid)
         vitals.keep_mounts(record, pid)
         Cgroups.of(record.home).adopt(record.environment, monitor_pid(record))
         return pid

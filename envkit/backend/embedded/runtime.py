@@ -45,6 +45,11 @@ class Runtime:
         """Whether a compiled seccomp program may be handed over."""
         return self.name == "crun"
 
+    @property
+    def keeps_modes(self) -> bool:
+        """Whether a tmpfs gets the mode that it asks for."""
+        return self.name == "crun"
+
     def command(self, *words: str) -> list[str]:
         return [self.path, *self.options, *words]
 
