@@ -38,12 +38,25 @@ class Materials:
 
 
 class Rig:
-    """One environment on one backend."""
+    """One environment on one backend.
+
+    restarts_in_place: a restart is the same instance's; expands: each replica is planned on its own.
+    """
+
+    restarts_in_place = True
 
     def __init__(self, backend: Backend, home: Home) -> None:
         self.backend, self.home = backend, home
         self.materials = Materials()
         self.events: list[Event] = []
+
+    @property
+    def expands(self) -> bool:
+        return self.backend.capabilities().expands_replicas
+
+    def in_place(self, number: int) -> dict[str, Any]:
+        """Keys of a spec whose change touches no running process."""
+        return {"restart": {"policy": "on-failure", "max_attempts": number}}
 
     def service(self, name: str, depends_on: Mapping[str, Any] | None = None, **spec: Any) -> Resource:
         """A service that runs until it is stopped, unless spec says otherwise."""
@@ -139,3 +152,62 @@ def embedded_rig(directory: str) -> Iterator[Rig]:
         for name in rig.backend.environments():
             rig.down(rig.environment(name=name))
         engine_of(home).release()
+
+
+@contextlib.contextmanager
+def docker_rig(socket: str, directory: str, name: str = "docker") -> Iterator[Rig]:
+    """A home of its own on a running engine, which has IMAGE; afterwards nothing is left in the engine but that."""
+    from envkit.backend.docker.backend import Docker
+    from envkit.backend.engine_api import EngineAddress
+
+    home = Home(directory)
+    rig = Rig(Docker(home, EngineAddress(f"unix://{socket}"), name=name), home)
+    try:
+        yield rig
+    finally:
+        for environment in rig.backend.environments():
+            rig.down(rig.environment(name=environment), volumes=True)
+
+
+def give_image(socket: str, directory: str) -> None:
+    """Send IMAGE to an engine."""
+    from envkit.backend.engine_api import EngineAddress, connect
+    from envkit.image.archive import stream
+    from envkit.image.store import Store
+    from tests.support.images import busybox_image
+
+    store = Store(Home(directory))
+    busybox_image(store, IMAGE)
+    connect(EngineAddress(f"unix://{socket}")).upload("/images/load", stream(store, [IMAGE]), method="POST")
+
+
+class SwarmRig(Rig):
+    """A cluster, whose managers make tasks anew instead of starting them again."""
+
+    restarts_in_place = False
+
+    def in_place(self, number: int) -> dict[str, Any]:
+        return {"deploy_labels": {"number": str(number)}}
+
+    def service(self, name: str, depends_on: Mapping[str, Any] | None = None, **spec: Any) -> Resource:
+        made = super().service(name, depends_on, **{"update": {"monitor": 0.5}, "init": True, **spec})
+        if made.spec.get("network_mode") != "none":
+            return made
+        return resource(str(made.address), {k: v for k, v in made.spec.items() if k != "network_mode"}, depends_on)
+
+
+@contextlib.contextmanager
+def swarm_rig(place: Mapping[str, Any], directory: str) -> Iterator[Rig]:
+    """A home of its own against a running cluster; afterwards nothing is left in the cluster."""
+    from envkit.backend.swarm.backend import Swarm
+    from envkit.image.store import Store
+    from tests.support.images import busybox_image
+
+    home = Home(directory)
+    busybox_image(Store(home), IMAGE)
+    rig = SwarmRig(Swarm(home, place), home)
+    try:
+        yield rig
+    finally:
+        for name in rig.backend.environments():
+            rig.down(rig.environment(name=name), volumes=True)
