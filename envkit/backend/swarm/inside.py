@@ -1,0 +1,154 @@
+"""What happens inside of a container: files, programs, figures. Asked of the engine of the node that runs it."""
+
+from __future__ import annotations
+
+from envkit.backend.base import Usage
+from envkit.backend.engine_api import EngineNotFoundError
+from envkit.backend.ownership import owner_of
+from envkit.backend.swarm import tasks
+from envkit.backend.swarm.control import container_of
+from envkit.backend.swarm.observe import by_service
+from envkit.errors import EnvkitError, NotFoundError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from envkit.address import Address
+    from envkit.backend.engine_api import Engine
+    from envkit.backend.swarm.cluster import Cluster
+
+_KINDS = {0: "changed", 1: "added", 2: "deleted"}
+
+
+def copy_from(cluster: Cluster, environment: str, address: Address, path: str) -> Iterator[bytes]:
+    """See backend.base.Backend.copy_from."""
+    engine, identity = container_of(cluster, environment, address, "cp")
+    chunks = engine.stream(f"/containers/{identity}/archive", path=path)
+    try:
+        first = next(chunks, b"")
+    except EngineNotFoundError as error:
+        found = _by_tar(engine, identity, path)  # the engine looks at no tmpfs, where secrets are
+        if found is None:
+            raise NotFoundError("There is no such file", f"{path} in {address}", error.message) from error
+        yield found
+        return
+    yield first
+    yield from chunks
+
+
+def _by_tar(engine: Engine, identity: str, path: str) -> bytes | None:
+    """What the container's own `tar` says of a path; None where it has none, or there is no such file."""
+    directory, _, name = path.rstrip("/").rpartition("/")
+    made = engine.post(f"/containers/{identity}/exec", {
+        "AttachStdout": True, "AttachStderr": True, "User": "0",
+        "Cmd": ["tar", "-cf", "-", "-C", directory or "/", "--", name],
+    })  # fmt: skip
+    with engine.hijack(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False}, multiplexed=True) as connection:
+        data = b"".join(part for stream, part in connection if stream == 1)
+    return data if engine.get(f"/exec/{made['Id']}/json").get("ExitCode") == 0 else None
+
+
+def copy_to(cluster: Cluster, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
+    """See backend.base.Backend.copy_to."""
+    engine, identity = container_of(cluster, environment, address, "cp")
+    try:
+        engine.upload(f"/containers/{identity}/archive", tar, path=path)
+    except EngineNotFoundError as error:
+        raise NotFoundError("There is no such directory", f"{path} in {address}", error.message) from error
+
+
+def written(cluster: Cluster, environment: str, address: Address) -> list[tuple[str, str]]:
+    """See backend.base.Backend.written."""
+    engine, identity = container_of(cluster, environment, address, "diff")
+    rows = engine.get(f"/containers/{identity}/changes") or ()
+    return sorted(((_KINDS[row["Kind"]], row["Path"]) for row in rows), key=lambda item: item[1])
+
+
+def _running(
+    cluster: Cluster, environment: str, services: Sequence[str] = ()
+) -> Iterator[tuple[str, Engine | None, str]]:
+    """(address, the node's engine or None where it is out of reach, container id) of every running replica."""
+    rows = cluster.services(environment)
+    every = by_service(cluster, rows)
+    for row in rows:
+        owner = owner_of(row["Spec"].get("Labels") or {})
+        if owner is None or (services and owner.address.name not in services):
+            continue
+        for number, task in enumerate(tasks.shown(row, every.get(row["ID"], ())), 1):
+            identity = ((task.get("Status") or {}).get("ContainerStatus") or {}).get("ContainerID")
+            if identity and tasks.state(task) == "running":
+                engine = cluster.engines.get(str(task.get("NodeID") or ""))
+                yield str(owner.address.replica(number)), engine, str(identity)
+
+
+def usage(cluster: Cluster, environment: str) -> list[Usage]:
+    """See backend.base.Backend.usage: of those replicas whose nodes are within reach."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    found = [row for row in _running(cluster, environment) if row[1] is not None]
+    if not found:
+        return []
+    with ThreadPoolExecutor(min(16, len(found))) as pool:
+        rows = pool.map(_usage, found)
+        return [row for row in rows if row is not None]
+
+
+def _usage(row: tuple[str, Engine | None, str]) -> Usage | None:
+    address, engine, identity = row
+    assert engine is not None
+    try:
+        data = engine.get(f"/containers/{identity}/stats", stream=False)
+    except EnvkitError:
+        return None  # it has ended meanwhile
+    now, before = data.get("cpu_stats") or {}, data.get("precpu_stats") or {}
+    used = (now.get("cpu_usage") or {}).get("total_usage", 0) - (before.get("cpu_usage") or {}).get("total_usage", 0)
+    passed = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
+    cores = now.get("online_cpus") or 1
+    memory: dict[str, Any] = data.get("memory_stats") or {}
+    cached = (memory.get("stats") or {}).get("inactive_file") or (memory.get("stats") or {}).get("total_inactive_file") or 0
+    networks = (data.get("networks") or {}).values()
+    blocks = (data.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    return Usage(
+        address, used / passed * cores if passed > 0 else 0.0, max(0, memory.get("usage", 0) - cached),
+        _limit(memory.get("limit", 0)), (data.get("pids_stats") or {}).get("current", 0),
+        sum(item["rx_bytes"] for item in networks), sum(item["tx_bytes"] for item in networks),
+        sum(item["value"] for item in blocks if item["op"].lower() == "read"),
+        sum(item["value"] for item in blocks if item["op"].lower() == "write"),
+    )  # fmt: skip
+
+
+def _limit(value: int) -> int:
+    """0 for none, which an engine tells as the machine's memory or as a huge number."""
+    return 0 if value >= 1 << 50 else value
+
+
+def processes(cluster: Cluster, environment: str, services: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+    """See backend.base.Backend.processes."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for address, engine, identity in _running(cluster, environment, services):
+        if engine is None:
+            found[address] = []
+            continue
+        answer = engine.get(f"/containers/{identity}/top", ps_args="-eo uid,pid,ppid,stime,time,args")
+        titles = ["UID", "PID", "PPID", "STIME", "TIME", "CMD"]
+        found[address] = [dict(zip(titles, row, strict=False)) for row in answer.get("Processes") or ()]
+    return found
+
+
+def sync_to(
+    cluster: Cluster, environment: str, address: Address, target: str, removed: Sequence[str], tar: Iterator[bytes]
+) -> None:
+    """See backend.base.Backend.sync_to."""
+    from envkit.backend.base import ExecRequest
+    from envkit.backend.swarm.attached import exec_in
+    from envkit.backend.syncing import sync_by_commands
+
+    def run(argv: tuple[str, ...]) -> int:
+        return exec_in(cluster, environment, ExecRequest(address, argv, stdin=False, user="0"))
+
+    sync_by_commands(
+        target, removed, tar, run=run,
+        unpack=lambda path, chunks: copy_to(cluster, environment, address, path, chunks),
+    )  # fmt: skip
