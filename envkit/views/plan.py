@@ -64,16 +64,20 @@ def totals(plan: Plan) -> str:
         from envkit.views.table import content_text
 
         losing = [change for change in plan.changes if change.loses_data]
-        held = [_held(change) for change in losing]
-        much = f": {content_text(sum(size for size, _ in held), sum(files for _, files in held))}" if any(held) else ""
+        held = [_held(change) for change in losing if _is_counted(change)]
+        much = f": {content_text(sum(size for size, _ in held), sum(files for _, files in held))}" if held else ""
         text += f" {len(losing)} would lose data{much}."
     return text
 
 
 def _held(change: Change) -> tuple[int, int]:
-    """(bytes, files) that are lost, as far as they have been counted."""
+    """(bytes, files) that are lost, or kept as a snapshot."""
     facts = change.observed.attributes if change.observed else {}
-    return int(facts.get("bytes") or 0), int(facts.get("files") or 0) if "bytes" in facts else 0
+    return int(facts["bytes"]), int(facts["files"])
+
+
+def _is_counted(change: Change) -> bool:
+    return change.observed is not None and "bytes" in change.observed.attributes
 
 
 def _alarm(change: Change, style: Style) -> str:
@@ -82,8 +86,7 @@ def _alarm(change: Change, style: Style) -> str:
         return ""
     from envkit.views.table import content_text
 
-    counted = change.observed is not None and "bytes" in change.observed.attributes
-    much = f": {content_text(*_held(change))}" if counted else ""
+    much = f": {content_text(*_held(change))}" if _is_counted(change) else ""
     if change.snapshot:
         return "  " + style(f"KEEPS ITS DATA AS A SNAPSHOT{much}", "yellow")
     return "  " + style(f"LOSES DATA{much}", "bold", "red")
