@@ -59,7 +59,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what was left out."""
+    """Say what was left out, and how many points of fault were visited (tests/e2e/test_faults.py)."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    points = sum(value for report in reports for name, value in report.user_properties if name == "fault points")
+    if points:
+        terminalreporter.write_line(f"{points} points of fault were visited")
     for why, count in config.stash.get(_left_out, {}).items():
         terminalreporter.write_line(f"{count} tests were left out: {why}; `make test` installs what tests need")
 
