@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from envkit.address import Address
-from envkit.backend import oneoff, ownership
+from envkit.backend import containers, oneoff, ownership
 from envkit.backend.base import Materials, RunRequest
-from envkit.backend.docker import inside
 from envkit.backend.docker.oneoff import OneOff
 from envkit.backend.docker.session import opened
 from envkit.backend.engine_api import Engine
@@ -42,19 +41,19 @@ def run(
             identity = made.identity
             session.services.settle(made)
             config = engine.get(f"/containers/{identity}/json")["Config"]
-            connection = None if request.detach else inside.attached(engine, identity, config, stdin=request.stdin)
+            connection = None if request.detach else containers.attached(engine, identity, config, stdin=request.stdin)
             session.services.start(identity, address)
         if connection is None:
             return 0
         with connection:
-            inside.follow(
+            containers.follow(
                 engine, identity, connection, tty=bool(spec.get("tty")), pass_stdin=request.stdin, forward=True
             )
     except BaseException:
         if identity:
             session.services.discard_made(identity)
         raise
-    code = inside.exit_code(engine, identity)
+    code = containers.exit_code(engine, identity)
     if request.remove:
         session.services.discard_made(identity, anonymous=True)
     return code

@@ -1,4 +1,4 @@
-"""A cluster: its manager's engine, the engines of its nodes as far as they can be reached, and what is asked of them."""
+"""A cluster: its manager's engine, those of its nodes as far as they can be reached, and what is asked of them."""
 
 from __future__ import annotations
 

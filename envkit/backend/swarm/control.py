@@ -150,12 +150,12 @@ def container_of(cluster: Cluster, environment: str, address: Address, what: str
 
 def _one(cluster: Cluster, environment: str, address: Address, verb: str, signal: str) -> None:
     engine, identity = container_of(cluster, environment, address, verb)
-    query = {"signal": signal or "KILL"} if verb == "kill" else {}
+    sent = signal or "KILL" if verb == "kill" else ""
     try:
-        engine.post(f"/containers/{identity}/{verb}", **query)
+        engine.post(f"/containers/{identity}/{verb}", signal=sent or None)
     except EngineError as error:
         raise ApplyError(f"An instance could not be {_DONE[verb]}", error.message, address=str(address)) from error
-    if query.get("signal") in ("KILL", "SIGKILL", "9"):
+    if sent in ("KILL", "SIGKILL", "9"):
         _await_end(cluster, environment, address, identity)
 
 

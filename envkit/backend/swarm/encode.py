@@ -53,7 +53,8 @@ def service(name: str, spec: Mapping[str, Any], place: Place) -> dict[str, Any]:
         "Placement": placement(spec.get("placement") or {}), "Networks": networks(name, spec, place), "ForceUpdate": 0,
     }  # fmt: skip
     if logging := spec.get("logging"):
-        task["LogDriver"] = {"Name": logging.get("driver") or "json-file", "Options": dict(logging.get("options") or {})}
+        options = dict(logging.get("options") or {})
+        task["LogDriver"] = {"Name": logging.get("driver") or "json-file", "Options": options}
     body: dict[str, Any] = {
         "Name": service_name(place.environment, name), "TaskTemplate": task, "Mode": mode(spec),
         "EndpointSpec": endpoint(spec, vip=place.vip),
@@ -152,9 +153,8 @@ def networks(name: str, spec: Mapping[str, Any], place: Place) -> list[dict[str,
         return [{"Target": "host"}]
     made = []
     for key, given in (spec.get("networks") or {}).items():
-        row: dict[str, Any] = {
-            "Target": place.networks.get(key, key), "Aliases": list(dict.fromkeys([name, *(given or {}).get("aliases", ())]))
-        }  # fmt: skip
+        aliases = list(dict.fromkeys([name, *(given or {}).get("aliases", ())]))
+        row: dict[str, Any] = {"Target": place.networks.get(key, key), "Aliases": aliases}
         if (given or {}).get("driver_opts"):
             row["DriverOpts"] = dict(given["driver_opts"])
         made.append(row)

@@ -32,20 +32,8 @@ def container(spec: Mapping[str, Any], place: Place) -> dict[str, Any]:
         made["StopGracePeriod"] = round(float(spec["stop_grace_period"]) * _NANO)
     if check := spec.get("healthcheck"):
         made["Healthcheck"] = healthcheck(check, place.version)
-    if hosts := spec.get("extra_hosts"):
-        made["Hosts"] = [f"{address} {name}" for name, addresses in hosts.items() for address in addresses]
-    if resolver := {own: list(spec[key]) for key, own in (
-        ("dns", "Nameservers"), ("dns_search", "Search"), ("dns_opt", "Options")) if spec.get(key)}:
-        made["DNSConfig"] = resolver  # fmt: skip
-    for key, own in (("cap_add", "CapabilityAdd"), ("cap_drop", "CapabilityDrop")):
-        if spec.get(key):
-            made[own] = [name if name == "ALL" else f"CAP_{name.removeprefix('CAP_')}" for name in spec[key]]
-    if spec.get("sysctls"):
-        made["Sysctls"] = dict(spec["sysctls"])
-    if spec.get("ulimits"):
-        made["Ulimits"] = [
-            {"Name": name, "Soft": each["soft"], "Hard": each["hard"]} for name, each in sorted(spec["ulimits"].items())
-        ]
+    _connect(made, spec)
+    _bound(made, spec)
     mounts = [mount(row, place) for row in spec.get("mounts") or ()]
     if spec.get("shm_size"):
         mounts.append({"Type": "tmpfs", "Target": "/dev/shm", "TmpfsOptions": {"SizeBytes": spec["shm_size"]}})
@@ -58,6 +46,28 @@ def container(spec: Mapping[str, Any], place: Place) -> dict[str, Any]:
     if place.version >= (1, 46):
         _newer(made, spec)
     return made
+
+
+def _connect(made: dict[str, Any], spec: Mapping[str, Any]) -> None:
+    """Names and name servers."""
+    if hosts := spec.get("extra_hosts"):
+        made["Hosts"] = [f"{address} {name}" for name, addresses in hosts.items() for address in addresses]
+    if resolver := {own: list(spec[key]) for key, own in (
+        ("dns", "Nameservers"), ("dns_search", "Search"), ("dns_opt", "Options")) if spec.get(key)}:
+        made["DNSConfig"] = resolver  # fmt: skip
+
+
+def _bound(made: dict[str, Any], spec: Mapping[str, Any]) -> None:
+    """Privileges and limits of the process."""
+    for key, own in (("cap_add", "CapabilityAdd"), ("cap_drop", "CapabilityDrop")):
+        if spec.get(key):
+            made[own] = [name if name == "ALL" else f"CAP_{name.removeprefix('CAP_')}" for name in spec[key]]
+    if spec.get("sysctls"):
+        made["Sysctls"] = dict(spec["sysctls"])
+    if spec.get("ulimits"):
+        made["Ulimits"] = [
+            {"Name": name, "Soft": each["soft"], "Hard": each["hard"]} for name, each in sorted(spec["ulimits"].items())
+        ]
 
 
 def _newer(made: dict[str, Any], spec: Mapping[str, Any]) -> None:

@@ -109,6 +109,12 @@ def _container(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, given.get(own) or None
     for own, key in _LISTS.items():
         yield key, sorted(given.get(own) or ())
+    yield from _surroundings(given)
+    yield from _privileges(given.get("Privileges") or {})
+
+
+def _surroundings(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Health, files, names and limits of a container."""
     grace = given.get("StopGracePeriod", _GRACE)
     yield "stop_grace_period", None if grace == _GRACE else grace / _NANO
     for name, value in (given.get("Healthcheck") or {}).items():
@@ -129,7 +135,9 @@ def _container(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{kind.lower()}s[{target}]", [
                 row.get(f"{kind}Name"), file.get("UID"), file.get("GID"), file.get("Mode"),
             ]  # fmt: skip
-    privileges: Mapping[str, Any] = given.get("Privileges") or {}
+
+
+def _privileges(privileges: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "no_new_privileges", privileges.get("NoNewPrivileges") or None
     seccomp: Mapping[str, Any] = privileges.get("Seccomp") or {}
     if seccomp.get("Mode") not in (None, "", "default"):

@@ -53,7 +53,7 @@ def digests(cluster: Cluster, home: Home, environment: Environment) -> dict[str,
     store, kept = Store(home), ledger_of(cluster, home, environment.name)
     found: dict[str, str] = {}
     for name, reference in _names(environment).items():
-        known = store.resolve(str(kept.image(name).get("id") or "") if not reference else reference)
+        known = store.resolve(reference or str(kept.image(name).get("id") or ""))
         if known is None and reference:
             known = _at_manager(cluster, reference)
         if known:

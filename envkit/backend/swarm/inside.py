@@ -107,7 +107,8 @@ def _usage(row: tuple[str, Engine | None, str]) -> Usage | None:
     passed = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
     cores = now.get("online_cpus") or 1
     memory: dict[str, Any] = data.get("memory_stats") or {}
-    cached = (memory.get("stats") or {}).get("inactive_file") or (memory.get("stats") or {}).get("total_inactive_file") or 0
+    kinds = memory.get("stats") or {}  # inactive_file: control groups v2, the other: v1
+    cached = kinds.get("inactive_file") or kinds.get("total_inactive_file") or 0
     networks = (data.get("networks") or {}).values()
     blocks = (data.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
     return Usage(

@@ -89,8 +89,9 @@ def _service(
         "image": (row["Spec"]["TaskTemplate"].get("ContainerSpec") or {}).get("Image", ""),
     }  # fmt: skip
     return ObservedResource(
-        owner.address.replica(1), owner.spec, owner.fingerprint, expected, actual, labels.get(marks.IMAGE, ""), attributes
-    )
+        owner.address.replica(1), owner.spec, owner.fingerprint, expected, actual, labels.get(marks.IMAGE, ""),
+        attributes,
+    )  # fmt: skip
 
 
 def _state(mode: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]) -> tuple[str, int | None]:

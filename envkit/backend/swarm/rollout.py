@@ -122,7 +122,7 @@ class Follower:
         message = str(status.get("Message") or "")
         culprit = next((task for task in every if task["ID"] in message), None)
         node = self._nodes.get(str((culprit or {}).get("NodeID") or "")) or {}
-        if str((node.get("Status") or {}).get("State")) == "down" and item.resumed < RESUMES:
+        if culprit is not None and self._is_down(culprit) and item.resumed < RESUMES:
             item.resumed += 1
             host = (node.get("Description") or {}).get("Hostname")
             text = f"the node {host} is down, so the managers paused the update; it goes on without that node"
@@ -158,15 +158,15 @@ class Follower:
             raise self._failure(item, unplaced, "No node can run it", tasks.error(unplaced[0]))
 
     def _is_down(self, task: Mapping[str, Any]) -> bool:
-        node = self._nodes.get(str(task.get("NodeID") or "")) or {}
-        return str((node.get("Status") or {}).get("State")) == "down"
+        return bool(task.get("NodeID")) and is_down(self._nodes.get(task["NodeID"]))
 
     def _failure(
         self, item: Followed, every: Sequence[Mapping[str, Any]], why: str, message: str
     ) -> ApplyError:
         quoted = [text for task in reversed(every) if task["ID"] not in item.began and (text := self._words(task))]
         texts = list(dict.fromkeys(quoted))[:3]
-        detail = "; ".join(text for text in (f"{why[0].lower()}{why[1:]}", message if not texts else "", *texts) if text)
+        words = (f"{why[0].lower()}{why[1:]}", message if not texts else "", *texts)
+        detail = "; ".join(text for text in words if text)
         return ApplyError(
             "A service did not come up", detail, f"`docker service ps --no-trunc {item.name}` lists its tasks",
             address=item.address,
@@ -216,6 +216,11 @@ class Follower:
                 host = (row.get("Description") or {}).get("Hostname")
                 text = f"the node {host} is down; its tasks are started on other nodes"
                 self._emit(Event(EventKind.WARNING, "", "follow", text, {"node": host}))
+
+
+def is_down(node: Mapping[str, Any] | None) -> bool:
+    """Whether the managers have lost a node; one that they do not know counts."""
+    return node is None or _node_state(node) == "down"
 
 
 def _node_state(row: Mapping[str, Any]) -> str:

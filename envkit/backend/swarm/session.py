@@ -14,7 +14,7 @@ from envkit.backend.swarm import encode, images, marks, materials, tasks, volume
 from envkit.backend.swarm.cluster import is_stale
 from envkit.backend.swarm.facts import facts
 from envkit.backend.swarm.observe import network_keys
-from envkit.backend.swarm.rollout import Followed, Follower
+from envkit.backend.swarm.rollout import Followed, Follower, is_down
 from envkit.errors import ApplyError, ConflictError, EnvkitError
 from envkit.events import Event, EventKind
 from envkit.plan.model import Action, Effect
@@ -211,7 +211,8 @@ class SwarmSession:
 
     def _network_id(self, name: str, key: str) -> str:
         """Of an external network. Raises ApplyError where there is none."""
-        row = next((item for item in self.cluster.get("/networks", filters={"name": [name]}) if item["Name"] == name), None)
+        rows = self.cluster.get("/networks", filters={"name": [name]}) or ()
+        row = next((item for item in rows if item["Name"] == name), None)
         if row is None or row.get("Scope") != "swarm":
             raise ApplyError(
                 "A network does not exist in the Swarm", f"networks.{key}: {name}",
@@ -246,8 +247,8 @@ class SwarmSession:
             alive = [task for task in self.cluster.tasks_named(name) if tasks.state(task) not in tasks.OVER]
             if not alive:
                 return
-            down = {key for key, row in self.cluster.nodes().items() if (row.get("Status") or {}).get("State") == "down"}
-            if all(str(task.get("NodeID") or "") in down for task in alive if task.get("NodeID")):
+            nodes = self.cluster.nodes()
+            if all(is_down(nodes.get(task["NodeID"])) for task in alive if task.get("NodeID")):
                 return
             time.sleep(pause)
             pause = min(0.5, pause * 1.5)

@@ -87,7 +87,8 @@ def shown(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> lis
 
 def _ended(tasks: Sequence[Mapping[str, Any]], task: Mapping[str, Any]) -> int:
     """How many tasks have failed in its place before."""
-    return sum(1 for other in tasks if place_of(other) == place_of(task) and other is not task and state(other) in FAILED)
+    place = place_of(task)
+    return sum(1 for other in tasks if place_of(other) == place and other is not task and state(other) in FAILED)
 
 
 def _row(
@@ -101,14 +102,15 @@ def _row(
     shown = _STATES.get(now) or (InstanceState.EXITED if now in OVER else InstanceState.CREATED)
     if shown is InstanceState.EXITED and task.get("DesiredState") in ("running", "ready"):
         shown = InstanceState.RESTARTING
-    checked = bool((spec.get("Healthcheck") or {}).get("Test")) and (spec["Healthcheck"]["Test"] or ["NONE"])[0] != "NONE"
+    checked = ((spec.get("Healthcheck") or {}).get("Test") or ["NONE"])[0] != "NONE"
     health = Health.NONE
     if checked and now == "running":
         health = Health.HEALTHY  # a task with a check is running only once it is healthy
     elif checked and now == "starting":
         health = Health.STARTING
     host = hosts.get(str(task.get("NodeID") or ""), "")
-    labels = {key: value for key, value in (spec.get("Labels") or {}).items() if not key.startswith("com.docker.stack.")}
+    given: Mapping[str, str] = spec.get("Labels") or {}
+    labels = {key: value for key, value in given.items() if not key.startswith("com.docker.stack.")}
     detail = error(task) or ("" if now in ("running", "complete") else now)
     where = f"on {host}" if host else ""
     return Instance(

@@ -1,4 +1,4 @@
-"""Named volumes: they are local to nodes, so they are made on every node whose engine is known, and looked for there."""
+"""Named volumes: local to nodes, so they are made on every node whose engine is known, and looked for there."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def ensure(cluster: Cluster, environment: Environment, resource: Resource) -> No
     """Make the volume on every node that is known. Raises ConflictError for one that is somebody else's."""
     spec = resource.spec
     body = {
-        "Name": spec["name"], "Driver": spec.get("driver") or "local", "DriverOpts": dict(spec.get("driver_opts") or {}),
+        "Name": spec["name"], "Driver": spec.get("driver") or "local",
+        "DriverOpts": dict(spec.get("driver_opts") or {}),
         "Labels": {**(spec.get("labels") or {}), **marks.of_object(environment, resource)},
     }  # fmt: skip
     for engine in cluster.engines.values():

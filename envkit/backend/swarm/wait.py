@@ -48,8 +48,9 @@ def _meets(task: Mapping[str, Any], condition: Condition) -> bool:
 
 
 def _hopeless(
-    row: Mapping[str, Any], every: Sequence[Mapping[str, Any]], chosen: Sequence[Mapping[str, Any]], condition: Condition
-) -> str:
+    row: Mapping[str, Any], every: Sequence[Mapping[str, Any]], chosen: Sequence[Mapping[str, Any]],
+    condition: Condition,
+) -> str:  # fmt: skip
     """Why the condition cannot come true any more; "" while it can."""
     template: Mapping[str, Any] = row["Spec"]["TaskTemplate"]
     test = ((template.get("ContainerSpec") or {}).get("Healthcheck") or {}).get("Test") or ["NONE"]
@@ -60,10 +61,8 @@ def _hopeless(
         over = tasks.state(task) in tasks.OVER and not tasks.is_wanted(task)
         if condition == "healthy" and over and policy == "none":
             return f"it is {tasks.state(task)}: {tasks.error(task)}".removesuffix(": ")
-        failed = [
-            item for item in every
-            if tasks.state(item) in tasks.FAILED and tasks.place_of(item) == tasks.place_of(task) and is_current(item, row)
-        ]  # fmt: skip
+        same = [item for item in every if tasks.place_of(item) == tasks.place_of(task) and is_current(item, row)]
+        failed = [item for item in same if tasks.state(item) in tasks.FAILED]
         if failed and (len(failed) >= _TRIES or (over and policy == "none")):
             code = tasks.exit_code(failed[-1])
             exited = f"it exited with code {code}" if code else "it failed"
