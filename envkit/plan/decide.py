@@ -94,6 +94,8 @@ def decide_image(resource: Resource, observed: ObservedResource | None, rules: R
         source = resource.origin("reference")
         attributes.append(AttributeChange("image_digest", rules.images[name], now, source, Effect.NONE))
     attributes += [AttributeChange("base.image", base, KNOWN_AFTER_BUILD, "", Effect.NONE) for base in sorted(bases)]
+    draft.drift = drift_of(observed, _no_effect, rules.ignored)
+    attributes += [AttributeChange(item.path, item.after, item.before, "", Effect.NONE) for item in draft.drift]
     demanded = resource.address in rules.demanded
     if attributes or demanded or not observed.complete:
         draft.action, draft.attributes = Action.UPDATE, attributes

@@ -59,7 +59,7 @@ class Docker:
     ) -> ObservedState:
         from envkit.backend.docker.observe import observe
 
-        return observe(self.engine, self.home, environment)
+        return observe(self.engine, self.home, environment, thorough=thorough)
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
@@ -132,9 +132,10 @@ class Docker:
         copy_to(self.engine, environment, address, path, tar)
 
     def written(self, environment: str, address: Address) -> list[tuple[str, str]]:
-        from envkit.backend.docker.look_inside import written
+        from envkit.backend.docker.inside import instance
+        from envkit.backend.docker.written import written
 
-        return written(self.engine, environment, address)
+        return written(self.engine, [instance(self.engine, environment, address)])[0]
 
     def usage(self, environment: str) -> list[Usage]:
         from envkit.backend.docker.look_inside import usage

@@ -1,4 +1,4 @@
-"""Statistics, processes, events, what was written, volumes."""
+"""Statistics, processes, events, volumes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.base import Usage, VolumeInfo
-from envkit.backend.docker import files, inside, look, names
+from envkit.backend.docker import look, names
 from envkit.backend.engine_api import Engine, EngineNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_KINDS = {0: "changed", 1: "added", 2: "deleted"}
 _COLUMNS = ("UID", "PID", "PPID", "STIME", "TIME", "CMD")
 _WIDTH = 16
 
@@ -106,28 +104,6 @@ def events(engine: Engine, environment: str, *, since: float | None, follow: boo
             "address": str(look.address_of({"Labels": actor}) or actor.get("name", "")), "event": action,
             "detail": detail,
         }  # fmt: skip
-
-
-def written(engine: Engine, environment: str, address: Address) -> list[tuple[str, str]]:
-    """See backend.base.Backend.written. Mount points, and the files of secrets and configs, are envkit's own doing."""
-    item = inside.instance(engine, environment, address)
-    owner = ownership.owner_of(look.labels_of(item))
-    own = {str(row["Destination"]) for row in item.get("Mounts") or ()} | set(item["HostConfig"].get("Tmpfs") or {})
-    own |= {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/.dockerenv", "/run/.containerenv", "/dev/console"}
-    own |= {str(row["target"]) for _, row in files.mounted(owner.spec)} if owner else set()
-    rows = engine.get(f"/containers/{item['Id']}/changes") or ()
-    found = [(_KINDS[int(row["Kind"])], str(row["Path"])) for row in rows]
-    return sorted(_told(found, own), key=lambda pair: pair[1])
-
-
-def _told(found: Sequence[tuple[str, str]], own: set[str]) -> Iterator[tuple[str, str]]:
-    """Without directories that are there, or changed, only for what is in them."""
-    above = {path[: place] for path in own for place in range(1, len(path) + 1) if path[place : place + 1] in ("/", "")}
-    parents = {path.rpartition("/")[0] for _, path in found}
-    for kind, path in found:
-        if path in above or (kind == "changed" and path in parents):
-            continue
-        yield kind, path
 
 
 def volumes(engine: Engine, environment: str | None) -> list[VolumeInfo]:

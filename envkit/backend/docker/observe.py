@@ -6,12 +6,13 @@ from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.docker import adopted, facts, look, names
 from envkit.backend.docker.images import observe_images, wanted_images
+from envkit.backend.docker.written import first_written
 from envkit.backend.ledger import Ledger
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from envkit.backend.engine_api import Engine
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from envkit.spec.environment import Environment
 
 
-def observe(engine: Engine, home: Home, environment: Environment) -> ObservedState:
-    """The environment as it is."""
+FEW = 16
+"""So many containers are asked what they have written: an engine may walk through their whole roots for it."""
+
+
+def observe(engine: Engine, home: Home, environment: Environment, *, thorough: bool = True) -> ObservedState:
+    """The environment as it is. A look that need not be thorough leaves out what containers have written."""
     ledger = Ledger(home, engine.address, environment.name)
     found = look.look(engine, environment.name, wanted_images(environment, ledger))
     resources: dict[Address, ObservedResource] = {}
@@ -33,13 +38,15 @@ def observe(engine: Engine, home: Home, environment: Environment) -> ObservedSta
     keys = look.network_keys(environment.name, found.networks, _network_names(environment))
     present, _ = look.instances(found.containers)
     generation = 0
+    files = first_written(engine, present.values()) if thorough and len(present) <= FEW else {}
     for address, inspection in present.items():
-        resources[address] = service = _service(environment, address, inspection, ledger, keys, found.images)
+        written = files.get(str(inspection["Id"]))
+        resources[address] = service = _service(environment, address, inspection, ledger, keys, found.images, written)
         generation = max(generation, int(service.attributes["generation"]))
     for address in _vanished(environment, resources, ledger):
         kept = ledger.object(address)
         resources[address] = ObservedResource(address, kept["spec"], kept["fingerprint"], missing=True)
-    return ObservedState(environment.name, resources, images.digests, generation, images.offered)
+    return ObservedState(environment.name, resources, images.digests, generation, images.offered, thorough)
 
 
 def _network_names(environment: Environment) -> dict[str, str]:
@@ -76,6 +83,7 @@ def _object(
 def _service(
     environment: Environment, address: Address, inspection: Mapping[str, Any], ledger: Ledger,
     keys: Mapping[str, str], images: Mapping[str, Mapping[str, Any] | None],
+    written: Sequence[str] | None = None,
 ) -> ObservedResource:  # fmt: skip
     labels, identity = look.labels_of(inspection), str(inspection["Id"])
     owner = ownership.owner_of(labels)
@@ -104,6 +112,7 @@ def _service(
             "desired": "stopped" if ledger.is_stopped(identity) else "running",
             "depends_on": _depends_on(labels), "generation": owner.generation if owner else 0,
             **({"pending": owed} if (owed := ledger.owed(address)) else {}),
+            **({"files": written, "root_changed": bool(written)} if written is not None else {}),
         },
         complete=not names.is_scratch(names.own_name(inspection)),
     )  # fmt: skip
