@@ -9,6 +9,7 @@ from envkit.errors import InputError
 
 if TYPE_CHECKING:
     from envkit.cli.context import Context
+    from envkit.config.model import Model
 
 
 def add_validate(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +47,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hash", metavar="SERVICE", help="print the service's hash (* for all)")
     for name in ("interpolate", "normalize", "path-resolution", "env-resolution", "consistency"):
         parser.add_argument(f"--no-{name}", action="store_true", help=f"without {name.replace('-', ' ')}")
+    parser.add_argument("--resolve-image-digests", action="store_true", help="images by what their tags mean now")
+    parser.add_argument("--lock-image-digests", action="store_true", help="print an override file with these digests")
 
 
 def config(context: Context) -> int:
@@ -61,6 +64,8 @@ def config(context: Context) -> int:
     model = load_model(context.load_options(options.services, **flags))
     for item in model.warnings:
         terminal.err(render_diagnostic(item, terminal.err_style, base=context.cwd))
+    if options.resolve_image_digests or options.lock_image_digests:
+        model = _pinned(model, context, alone=options.lock_image_digests)
     if options.quiet:
         return 0
     if options.list:
@@ -80,3 +85,27 @@ def config(context: Context) -> int:
     elif lines:
         terminal.out(text)
     return 0
+
+
+def _pinned(model: Model, context: Context, *, alone: bool) -> Model:
+    """The model with every image by its digest. alone: nothing but the images, to be laid over the project's files."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from envkit.config.tree import Map
+    from envkit.image.pull import look
+    from envkit.image.reference import parse
+
+    services = {name: service for name, service in model.services.items() if service.get("image")}
+    wanted = sorted({service["image"] for service in services.values() if not parse(service["image"]).digest})
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(zip(wanted, pool.map(lambda name: look(name, context.environ), wanted), strict=True))
+    for service in services.values():
+        image = service["image"]
+        reference = parse(image)
+        pinned = reference if image not in found else reference._replace(digest=found[image].digest)
+        service.put("image", str(pinned), service.at.get("image"))
+    if alone:
+        kept = {name: Map({"image": service["image"]}) for name, service in services.items()}
+        model.plain.clear()
+        model.plain["services"] = Map(kept)
+    return model

@@ -49,8 +49,15 @@ def record(value: Any, fields: Fields, slot: Slot, always: tuple[str, ...] = ())
             item = convert(kind, Map(), slot) if key not in ("command", "entrypoint") else None
             made[key] = item
     for key, item in value.items():
-        if key not in fields and not key.startswith("x-"):
-            made.put(key, item, value.at.get(key))
+        if key not in fields:
+            if not key.startswith("x-"):
+                made.put(key, item, value.at.get(key))
+                continue
+            if made.extensions is None:
+                made.extensions = Map()
+            made.extensions[key] = item
+    if made.extensions:
+        made.extensions = printable(made.extensions)
     return made
 
 

@@ -31,7 +31,7 @@ class Canonical:
         }  # fmt: skip
         service: dict[str, Rewrite] = container | {
             "build": _build, "build.additional_contexts": _key_values, "build.ssh": _ssh,
-            "build.secrets.*": _file_mount, "depends_on": _depends_on,
+            "build.secrets.*": _file_mount, "depends_on": _depends_on, "expose.*": self._exposed,
             "develop.watch": _watch, "extends": _extends, "ports": self._ports,
         }  # fmt: skip
         service |= {f"pre_start.*.{path}": rule for path, rule in container.items()}
@@ -71,6 +71,14 @@ class Canonical:
                 return value
 
         return rule
+
+    def _exposed(self, value: object, place: Place) -> object:
+        if isinstance(value, float):
+            origin = _here(place)
+            self.problems.error(
+                "short-syntax", "The short syntax is not understood", f"`{place.path}`: {value} is not a port",
+                origin.position if origin else None)  # fmt: skip
+        return value
 
     def _device(self, value: object, place: Place) -> object:
         if isinstance(value, Map) and value.get("target") is None:

@@ -230,7 +230,7 @@ class Consistency:
 
     def _material(self, kind: str, name: str, item: Map) -> None:
         wanted = ("file", "environment") if kind == "secrets" else ("file", "environment", "content")
-        written = [key for key in wanted if key in item]
+        written = [key for key in wanted if key in item or key in item.at]
         if len(written) > 1:
             self.error(
                 "exclusive", "Two attributes exclude each other",
@@ -238,7 +238,7 @@ class Consistency:
                 "keep one of them")  # fmt: skip
         if item.get("external") or (item.get("driver") and kind == "configs"):
             return
-        if not written:
+        if not written or (kind == "secrets" and not any(key in item for key in wanted)):
             section = self.model[kind]
             self.error(
                 "no-content", f"The {_KINDS[kind]} has no content", f"`{kind}.{name}`", section.at.get(name),

@@ -67,7 +67,8 @@ DEPLOY: Fields = {
     "resources": struct({"limits": _RESOURCE, "reservations": _RESOURCE}),
     "restart_policy": struct({"condition": text, "delay": duration, "max_attempts": natural, "window": duration}),
     "placement": struct({
-        "constraints": strings, "preferences": items(struct({"spread": text})), "max_replicas_per_node": natural_or_none,
+        "constraints": strings, "preferences": items(struct({"spread": text})),
+        "max_replicas_per_node": natural_or_none,
     }),
     "endpoint_mode": text,
 }  # fmt: skip
@@ -101,7 +102,8 @@ VOLUME: Fields = {
 CONTAINER: Fields = {
     "annotations": mapping,
     "blkio_config": struct({
-        "weight": bits(16, natural_or_none), "weight_device": _WEIGHTS, "device_read_bps": _RATES, "device_read_iops": _RATES,
+        "weight": bits(16, natural_or_none), "weight_device": _WEIGHTS, "device_read_bps": _RATES,
+        "device_read_iops": _RATES,
         "device_write_bps": _RATES, "device_write_iops": _RATES,
     }),
     "cap_add": strings, "cap_drop": strings, "cgroup_parent": text, "cgroup": text, "cpu_count": count,
@@ -117,7 +119,8 @@ CONTAINER: Fields = {
     "memswap_limit": size, "mem_swappiness": size, "mac_address": text,
     "models": table(struct({"endpoint_var": text, "model_var": text}), null=True), "network_mode": text,
     "networks": table(struct(NETWORK), null=True), "oom_kill_disable": flag, "oom_score_adj": count, "pid": text,
-    "pids_limit": count, "platform": text, "privileged": flag, "pull_policy": text, "read_only": flag,
+    "pids_limit": count, "platform": text, "privileged": flag, "pull_policy": text, "pull_refresh_after": text,
+    "read_only": flag,
     "runtime": text, "secrets": _FILE_MOUNT, "security_opt": strings, "shm_size": size,
     "stop_grace_period": duration, "stop_signal": text, "storage_opt": mapping, "sysctls": mapping,
     "tmpfs": strings, "ulimits": _ULIMITS, "use_api_socket": flag, "user": text, "userns_mode": text, "uts": text,
@@ -139,7 +142,8 @@ SERVICE: Fields = {
         "start_interval": duration, "disable": flag,
     }),
     "ports": items(struct({
-        "name": text, "mode": text, "host_ip": text, "target": bits(32, natural_or_none), "published": text, "protocol": text,
+        "name": text, "mode": text, "host_ip": text, "target": bits(32, natural_or_none), "published": text,
+        "protocol": text,
         "app_protocol": text,
     })),
     "stdin_open": flag, "tty": flag,

@@ -247,6 +247,10 @@ def mapping(value: Any, slot: Slot) -> Any:
 
 def environment(value: Any, slot: Slot) -> Any:
     """The same, where a name without a value stays null: it is taken from the environment."""
+    for item in value if isinstance(value, Seq) else ():
+        name = go_format(item).partition("=")[0]
+        if name != name.rstrip():
+            raise ValueError(f"the variable's name {name!r} ends in a space")
     return OMIT if value is None else _pairs(value, slot, None) or OMIT
 
 

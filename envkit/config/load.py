@@ -4,8 +4,8 @@
     of each document   parse        text to tree, with positions
     of the project     target       what the chosen place of `targets:` injects
     of each document   interpolate  variables and casts
-                       extends      base services merged in
                        include      other projects taken in
+                       extends      base services merged in
                        merge        over the documents before it, `!reset` and `!override` first
                        unique       items with the same key
                        validate     against the JSON schema
@@ -44,7 +44,7 @@ from envkit.config.targets import choose, set_aside
 from envkit.config.tree import Map, Origin, Origins, Seq, clone
 from envkit.config.unique import enforce
 from envkit.config.validate import check
-from envkit.diagnostics import Diagnostics, Position
+from envkit.diagnostics import Diagnostic, Diagnostics, Position
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from envkit.config.survey import Omit
 
 PHASES = (
-    "locate", "parse", "target", "interpolate", "extends", "include", "merge", "unique", "validate", "canonical",
+    "locate", "parse", "target", "interpolate", "include", "extends", "merge", "unique", "validate", "canonical",
     "defaults", "paths", "normalize", "bind", "profiles", "environment", "consistency", "select",
 )  # fmt: skip
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models", "images")
@@ -85,6 +85,7 @@ class _Loader:
         self.texts: dict[str, list[tuple[Any, Origin]]] = {}
         self.bases: dict[tuple[str, str, int], Map | None] = {}
         self.interpolators: dict[int, Interpolator] = {}
+        self.doubtful: list[Diagnostic] = []  # about texts of one file that another may replace
         self.profiles: tuple[str, ...] = ()  # those of the chosen target
 
     def model(self) -> Model:
@@ -96,6 +97,7 @@ class _Loader:
         if self.options.no_interpolate:
             return self._finished(bind(document, {}, self.problems), name)
         model = bind(document, DOCUMENT, self.problems)
+        self._better_words()
         model.setdefault("services", Map())
         self.problems.raise_if_errors()
         active = (*lookup.profiles(self.options, self.located.environ.values), *self.profiles)
@@ -117,9 +119,9 @@ class _Loader:
         models: Map | None = None,
     ) -> Model:  # fmt: skip
         return Model(
-            model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened, 
-            profiles=tuple(filter(None, active)), disabled=disabled, environment=self.located.environ, warnings=tuple(self.problems), sources=self.sources,
-            models=models, options=self.options,
+            model, name, self.located.directory, tuple(self.located.files), hardened=self.hardened,
+            profiles=tuple(filter(None, active)), disabled=disabled, environment=self.located.environ,
+            warnings=tuple(self.problems), sources=self.sources, models=models, options=self.options,
         )  # fmt: skip
 
     def project(self) -> tuple[Map, str]:
@@ -168,11 +170,11 @@ class _Loader:
             self._interpolator(scope).tree(tree)
         aside.restore(tree)
         removed = resets(tree)
+        self.include.document(tree, scope, removed)
         extends = Extends(lambda path, at: self._base(path, at, scope), self.merge, self.problems)
         extends.document(tree, file)
         for path in removed:
             remove(base, path)
-        self.include.document(tree, scope, removed)
         document = self.merge.documents(base, tree)
         enforce(document)
         self._validate(document, file)
@@ -261,7 +263,9 @@ class _Loader:
     def _validate(self, document: Map, file: str) -> None:
         self.extended = self.extended or lookup.is_hardened(file)
         schema = "environment" if self.extended else "compose"
-        self.problems.items.extend(check(document, Origins(document), schema))
+        doubtful = None if self.extended else self.doubtful
+        found = check(document, Origins(document), schema, doubtful=doubtful)
+        self.problems.items.extend([*found, *self.doubtful] if found else ())
         if "version" in document:
             origin = document.at.get("version")
             self.problems.warning(
@@ -269,6 +273,13 @@ class _Loader:
                 "remove it")  # fmt: skip
             document.drop("version")
         self.problems.raise_if_errors()
+
+    def _better_words(self) -> None:
+        """What the schema said of a value that nothing replaced is clearer than that it has the wrong type."""
+        known = {item.source: item for item in self.doubtful}
+        for index, item in enumerate(self.problems.items):
+            if item.code == "value-type":
+                self.problems.items[index] = known.get(item.source, item)
 
     def _environment(self, services: Map) -> None:
         files = envfiles.EnvFiles(self.options.directory, self.sources, self.problems)

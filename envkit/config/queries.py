@@ -44,7 +44,8 @@ def model_yaml(model: Model) -> str:
         document["models"] = model.models
     order = ("name", "services", "networks", "volumes", "secrets", "configs", "models")
     keys = [key for key in order if key in document] + [key for key in document if key not in order]
-    return "\n".join(_yaml_map({key: _without_nothing(_printed(model, document[key]), key) for key in keys}, "")) + "\n"
+    shown = {key: _without_nothing(_printed(model, _extended(document[key])), key) for key in keys}
+    return "\n".join(_yaml_map(shown, "")) + "\n"
 
 
 def listing(model: Model, kind: str) -> list[str]:
@@ -199,6 +200,14 @@ def _double(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("$", "$$")
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e21 else value
+
+
+def _extended(value: Any) -> Any:
+    """value with the extensions that the canonical model leaves out, behind the keys of each mapping."""
+    if isinstance(value, dict):
+        made = {key: _extended(item) for key, item in value.items()}
+        return made | value.extensions if isinstance(value, Map) and value.extensions else made
+    return [_extended(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_nothing(value: Any, key: str) -> Any:

@@ -80,14 +80,15 @@ class Shadow:
 class Map(dict[str, "Any"]):
     """A mapping. at: key -> origin of its value (absent: envkit filled it in); a key that was written but is left out
     of the mapping, being empty or the default, keeps its origin. tags: keys that the file wrote with `!reset` (which
-    are then not in the mapping) or `!override`."""
+    are then not in the mapping) or `!override`. extensions: the `x-*` keys that the canonical model leaves out."""
 
-    __slots__ = ("at", "tags")
+    __slots__ = ("at", "extensions", "tags")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.at: dict[str, Origin] = {}
         self.tags: dict[str, Tag] | None = None
+        self.extensions: Map | None = None
 
     def put(self, key: str, value: Any, origin: Origin | None) -> None:
         """Set a value together with its origin."""
@@ -140,6 +141,7 @@ def clone(value: Any) -> Any:
             copy[key] = clone(item) if isinstance(item, (dict, list)) else item
         copy.at = dict(value.at)
         copy.tags = dict(value.tags) if value.tags else None
+        copy.extensions = value.extensions
         return copy
     if isinstance(value, Seq):
         items = Seq(clone(item) if isinstance(item, (dict, list)) else item for item in value)

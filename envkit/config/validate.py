@@ -41,13 +41,17 @@ _FORMATS: dict[str, tuple[Callable[[str], Any], str, str]] = {
 }
 
 
-def check(value: Any, origins: Mapping[str, Position], schema_name: str, at: str = "") -> list[Diagnostic]:
+def check(
+    value: Any, origins: Mapping[str, Position], schema_name: str, at: str = "",
+    doubtful: list[Diagnostic] | None = None,
+) -> list[Diagnostic]:  # fmt: skip
     """All problems of value (a whole document, or what is at the path `at`), in the document's order.
 
     origins: path (`services.web.ports[0]`) -> place of the value; when it has a method `key`, that gives the place of
-    the key. schema_name: environment or compose. Text may still hold `${…}`: it counts as any text.
+    the key. schema_name: environment or compose. Text may still hold `${…}`: it counts as any text. doubtful: takes
+    the texts that are no duration or size, which a later file may still replace; without it they are problems.
     """
-    return _Walker(load_schema(schema_name), origins).run(value, at)
+    return _Walker(load_schema(schema_name), origins, doubtful).run(value, at)
 
 
 @lru_cache(maxsize=4)
@@ -69,7 +73,10 @@ def _is(value: Any, name: str) -> bool:
 
 
 class _Walker:
-    def __init__(self, root: Schema, origins: Mapping[str, Position]) -> None:
+    def __init__(
+        self, root: Schema, origins: Mapping[str, Position], doubtful: list[Diagnostic] | None = None
+    ) -> None:
+        self.doubtful = doubtful
         self.root = root
         self.definitions: Schema = root.get("definitions", {})
         self.origins = origins
@@ -179,6 +186,8 @@ class _Walker:
             matches, what, hint = form
             if not matches(value):
                 self._report("invalid-value", "A value is not valid", f"{path} is {value!r}, not {what}", path, hint)
+                if self.doubtful is not None:
+                    self.doubtful.append(self.found.pop())
 
     def _range(self, value: float, schema: Schema, path: str) -> None:
         low, high = schema.get("minimum"), schema.get("maximum")

@@ -23,7 +23,7 @@ def test_the_code_runs_them_in_this_order() -> None:
         load._Loader._texts: ["parse(data"],
         load._Loader.project: ["choose("],
         load._Loader._document: [
-            "_interpolator(", "extends.document(", "self.include.document(", "self.merge.documents(", "enforce(",
+            "_interpolator(", "self.include.document(", "extends.document(", "self.merge.documents(", "enforce(",
             "self._validate(", "self.canonical.document(",
         ],
         load._Loader.documents: ["set_defaults(", "Paths("],
