@@ -154,6 +154,8 @@ class Keeper:
             _refuse(name, running, stop)
             place = volumes.directory(self.home, name)
             make_directory(place, 0o700)
+            for path in snapshots.with_prefix(place, FILLING):
+                snapshots.discard_abandoned(path)
             with (
                 snapshots.explained("A volume cannot be filled", name),
                 snapshots.drafted(place, FILLING) as draft,
