@@ -160,8 +160,33 @@ def _loads(data: bytes | str, **options: Any) -> Any:
     return found
 
 
+def _unencodable(value: Any) -> Any:
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+@cache
+def _encoder(ensure_ascii: bool, separators: tuple[str, str], sort_keys: bool, allow_nan: bool) -> Any:
+    text = _json.encode_basestring_ascii if ensure_ascii else _json.encode_basestring
+    item, key = separators
+    return _json.make_encoder(None, _unencodable, text, None, key, item, sort_keys, False, allow_nan)
+
+
+def _dumps(
+    value: Any, *, ensure_ascii: bool = True, separators: tuple[str, str] | None = None, sort_keys: bool = False,
+    allow_nan: bool = True, **options: Any,
+) -> str:  # fmt: skip
+    """json.dumps by the encoder that json itself uses; without its guard against what contains itself."""
+    if _scan is None or options:
+        import json as whole
+
+        return whole.dumps(
+            value, ensure_ascii=ensure_ascii, separators=separators, sort_keys=sort_keys, allow_nan=allow_nan, **options
+        )
+    return "".join(_encoder(ensure_ascii, separators or (", ", ": "), sort_keys, allow_nan)(value, 0))
+
+
 if not TYPE_CHECKING:
-    json.loads = _loads
+    json.loads, json.dumps = _loads, _dumps
 
 
 __all__ = (

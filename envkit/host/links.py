@@ -9,6 +9,10 @@ from envkit.host.netlink_wire import IFLA, attributes, dump, link_header, number
 from envkit.lean import socket
 from envkit.values import value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _GETLINK, _GETADDR, _GETROUTE = 18, 22, 26
 _UP = 1
 _ZERO = b"\0\0\0\0"
@@ -96,10 +100,16 @@ def routes() -> list[Route]:
     return found
 
 
+def default_route(known: Iterable[Route]) -> Route | None:
+    """The IPv4 (else IPv6) default route of these."""
+    defaults = (route for route in known if not route.destination and route.device)
+    return min(defaults, key=lambda route: (route.family, route.metric), default=None)
+
+
 def default_link() -> str:
     """The name of the interface with the IPv4 (else IPv6) default route; "" when there is none."""
-    defaults = sorted((r for r in routes() if not r.destination and r.device), key=lambda r: (r.family, r.metric))
-    return socket.if_indextoname(defaults[0].device) if defaults else ""
+    default = default_route(routes())
+    return socket.if_indextoname(default.device) if default else ""
 
 
 def _text(data: bytes) -> str:

@@ -108,7 +108,8 @@ def release(home: Home) -> None:
 def is_missing(home: Home) -> bool:
     """Whether Docker's chain exists and lacks a rule."""
     return any(
-        _has_chain(tool) and not _are_there(tool, home) and any(_iptables(tool, "-C", _CHAIN, *rule).returncode for rule in _rules(home))
+        _has_chain(tool) and not _are_there(tool, home)
+        and any(_iptables(tool, "-C", _CHAIN, *rule).returncode for rule in _rules(home))
         for tool in _programs()
     )
 

@@ -43,11 +43,17 @@ def globs(patterns: Collection[str]) -> Callable[[str], Any]:
     """A matcher of paths: a pattern means the path itself and everything below it; `*` crosses dots."""
     if not patterns:
         return lambda path: None
+    if not any(set(pattern) & set("*?[") for pattern in patterns):
+        return lambda path: path in patterns or any(_is_below(path, pattern) for pattern in patterns)
     import re
     from fnmatch import translate
 
     parts = [translate(pattern.replace("[", "[[]")).removesuffix(r"\Z") for pattern in sorted(patterns)]
     return re.compile(rf"(?:{'|'.join(parts)})(?:[.\[].*)?\Z", re.DOTALL).match
+
+
+def _is_below(path: str, above: str) -> bool:
+    return path.startswith(above) and path[len(above) : len(above) + 1] in (".", "[")
 
 
 class Effects:

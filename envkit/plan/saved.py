@@ -5,11 +5,11 @@ The file holds no specs: the plan is made again from the files and the live obje
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from envkit import digest
 from envkit.errors import ConflictError, EnvkitError
+from envkit.lean import json
 from envkit.observed.state import ObservedState
 from envkit.plan.effects import Capabilities
 from envkit.plan.encode import FORMAT_VERSION, change_json, plan_json

@@ -9,7 +9,6 @@ result}]), desired (digest of all fingerprints), seconds. `intent.json` is the e
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from envkit.errors import HostError
 from envkit.host.files import fsync_directory, make_directory, read_json, write_json
 from envkit.host.home import Home
 from envkit.host.steps import step
+from envkit.lean import json
 from envkit.plan.model import Plan
 from envkit.reconcile.commit import commit_of
 from envkit.reconcile.outcome import Outcome

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 
 from envkit.events import Event, EventKind
+from envkit.lean import json
 from envkit.views.terminal import Terminal
 
 TYPE_CHECKING = False

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from envkit.backend.embedded import addresses, hosts
 from envkit.backend.embedded.network import delete_links
@@ -28,6 +27,7 @@ from envkit.host import files, links, namespace, resolv_conf, sysctl
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, Peer
 from envkit.host.steps import step
+from envkit.lean import pattern
 from envkit.values import field, value
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SYSCTLS = "com.docker.network.endpoint.sysctls"
 """The one endpoint option of `networks.*.driver_opts` that is honoured."""
-_OWN_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.[a-z]+\.IFNAME\.[a-z0-9_]+")
+_OWN_SYSCTL = pattern(r"net\.(ipv4|ipv6|mpls)\.[a-z]+\.IFNAME\.[a-z0-9_]+")
 
 
 @value
@@ -69,7 +69,8 @@ class Request:
 
 
 def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> dict[str, Member]:
-    """Have every instance in its networks; what is missing of one that is attached already is made again.
+    """Have every instance in its networks; of one that is attached already, what is missing is made again, and what is
+    to be otherwise (networks, names, ports) is changed.
 
     Returns the members by id: their `netns` is pinned and set up, the files `hosts` and `resolv.conf` are written,
     everybody else's hosts file knows them. Raises ConflictError (an address is taken), HostError; then nothing of the
@@ -78,10 +79,16 @@ def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> di
     with locked(home):
         state = load(home, environment)
         new = [request.id for request in requests if request.id not in state.members]
-        networks, members = _decide(home, state, requests)
+        led = {identity: member.ports for identity, member in state.members.items() if member.published}
+        networks, members, gone, rerouted = _decide(home, state, requests)
+        delete_links(gone)
+        if any(member.ports != led.get(member.id, member.ports) for member in members.values()):
+            from envkit.backend.embedded import publish
+
+            publish.load_table(home, state)
         save(home, state)
     try:
-        _connect(networks, list(members.values()))
+        _connect(networks, list(members.values()), rerouted)
     except BaseException:
         detach_many(home, environment, new)
         raise
@@ -97,8 +104,9 @@ def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> di
 
 def _decide(
     home: Home, state: State, requests: Sequence[Request]
-) -> tuple[dict[str, Network], dict[str, Member]]:
-    """(networks by id, members by id): addresses are given out, and noted in the state."""
+) -> tuple[dict[str, Network], dict[str, Member], list[str], set[str]]:
+    """(networks by id, members by id, links that have to go, ids of those whose default route is another one now):
+    addresses are given out, and noted in the state."""
     networks: dict[str, Network] = {}
     for key in {key for request in requests for key in request.networks}:
         network = network_of(home, state, key)
@@ -110,15 +118,47 @@ def _decide(
                 if endpoint.network in taken:
                     taken[endpoint.network] |= dict.fromkeys(filter(None, (endpoint.ipv4, endpoint.ipv6)), member.name)
     members: dict[str, Member] = {}
+    gone: list[str] = []
+    rerouted: set[str] = set()
     # Static addresses first: a chosen one must not take what another request is going to ask for.
     for request in sorted(requests, key=lambda item: not _is_static(item)):
-        if known := state.members.get(request.id):
-            members[request.id] = known
-            networks |= {item.network: network_of(home, state, key) for key, item in known.endpoints.items()}
-            continue
         by_key = {key: network_of(home, state, key) for key in request.networks}
-        members[request.id] = state.members[request.id] = _member(home, request, by_key, taken)
-    return networks, members
+        kept: dict[str, Endpoint] = {}
+        if known := state.members.get(request.id):
+            kept = {key: item for key, item in known.endpoints.items() if _fits(item, request, key, by_key)}
+            for key in known.endpoints.keys() - kept.keys():
+                lost = known.endpoints[key]
+                gone.append(lost.veth)
+                for address in (lost.ipv4, lost.ipv6):
+                    taken.get(lost.network, {}).pop(address, None)
+        made = _member(home, request, by_key, taken, kept)
+        if known is not None:
+            made.live, made.published = known.live, known.published
+            if known.gateway != made.gateway:
+                rerouted.add(made.id)
+        members[request.id] = state.members[request.id] = made
+    return networks, members, gone, rerouted
+
+
+def _fits(item: Endpoint, request: Request, key: str, networks: Mapping[str, Network]) -> bool:
+    """Whether an endpoint that is there is as it is wanted."""
+    if key not in networks or item.network != networks[key].id:
+        return False
+    wanted = request.networks[key] or {}
+    for version, address in ((4, item.ipv4), (6, item.ipv6)):
+        subnet = networks[key].subnet(version)
+        if wanted.get(f"ipv{version}_address") not in (None, "", address) or bool(subnet) != bool(address):
+            return False
+        if subnet is not None and not addresses.is_within(address, subnet):
+            return False
+    first = addresses.order(request.networks)[0] == key
+    mac = str(wanted.get("mac_address") or (request.mac_address if first else "")).lower().replace("-", ":")
+    return (
+        mac in ("", item.mac)
+        and wanted.get("interface_name") in (None, "", item.interface)
+        and list(wanted.get("link_local_ips") or ()) == item.link_local
+        and _sysctls(wanted.get("driver_opts") or {}, item.interface) == item.sysctls
+    )
 
 
 def _is_static(request: Request) -> bool:
@@ -127,13 +167,23 @@ def _is_static(request: Request) -> bool:
 
 
 def _member(
-    home: Home, request: Request, networks: Mapping[str, Network], taken: Mapping[str, dict[str, str]]
-) -> Member:
+    home: Home, request: Request, networks: Mapping[str, Network], taken: Mapping[str, dict[str, str]],
+    kept: Mapping[str, Endpoint],
+) -> Member:  # fmt: skip
+    """kept: its endpoints that stay as they are, but for their names."""
     endpoints: dict[str, Endpoint] = {}
     names = {str((item or {}).get("interface_name")) for item in request.networks.values()} - {"None"}
+    names |= {item.interface for item in kept.values()}
+    veths = {item.veth for item in kept.values()}
     free = (f"eth{number}" for number in range(len(request.networks) + len(names)) if f"eth{number}" not in names)
+    ends = (end for number in range(16) if (end := f"ev{request.id}{number:x}") not in veths)
     for position, key in enumerate(addresses.order(request.networks)):
         wanted, network = request.networks[key] or {}, networks[key]
+        called = [request.service, *wanted.get("aliases", ())] if request.use_aliases else []
+        if key in kept:
+            endpoints[key] = kept[key]
+            endpoints[key].names = called
+            continue
         found: dict[int, str] = {4: "", 6: ""}
         for version in (4, 6):
             subnet = network.subnet(version)
@@ -151,12 +201,12 @@ def _member(
         interface = str(wanted.get("interface_name") or "") or next(free)
         endpoints[key] = Endpoint(
             network=network.id,
-            veth=f"ev{request.id}{position:x}",
+            veth=next(ends),
             interface=interface,
             mac=mac.lower().replace("-", ":") or addresses.mac_for(found[4] or found[6], request.id + key),
             ipv4=found[4],
             ipv6=found[6],
-            names=[request.service, *wanted.get("aliases", ())] if request.use_aliases else [],
+            names=called,
             link_local=list(wanted.get("link_local_ips") or ()),
             sysctls=_sysctls(wanted.get("driver_opts") or {}, interface),
         )
@@ -185,7 +235,7 @@ def _sysctls(options: Mapping[str, str], interface: str) -> list[str]:
     return made
 
 
-def _connect(networks: Mapping[str, Network], members: Sequence[Member]) -> None:
+def _connect(networks: Mapping[str, Network], members: Sequence[Member], rerouted: Collection[str]) -> None:
     """Namespaces, links, and what is inside."""
     if not members:
         return
@@ -198,6 +248,11 @@ def _connect(networks: Mapping[str, Network], members: Sequence[Member]) -> None
     try:
         for member in members:
             missing = [item for item in member.endpoints.values() if item.veth not in present]
+            for item in member.endpoints.values():
+                link, bridge = present.get(item.veth), _bridge(networks[item.network], present)
+                if link is not None and link.master != bridge:
+                    batch.set_master(link.ifindex, bridge)
+                    batch.set_up(link.ifindex)
             if missing:
                 descriptors.append(os.open(member.netns, os.O_RDONLY | os.O_CLOEXEC))
             for item in missing:
@@ -211,7 +266,7 @@ def _connect(networks: Mapping[str, Network], members: Sequence[Member]) -> None
     with namespace.visit_netns() as go:
         for member in members:
             go(member.netns)
-            _inside(networks, member)
+            _inside(networks, member, rerouted=member.id in rerouted)
     _port_flags(networks, members)
 
 
@@ -221,9 +276,12 @@ def _bridge(network: Network, present: Mapping[str, links.Link]) -> int:
     raise NotFoundError("a network's bridge is missing", f"{network.bridge} of {network.id}", "apply mends it")
 
 
-def _inside(networks: Mapping[str, Network], member: Member) -> None:
-    """Addresses and routes, in the member's own namespace."""
+def _inside(networks: Mapping[str, Network], member: Member, *, rerouted: bool) -> None:
+    """Addresses and routes, in the member's own namespace. rerouted: the default route that is there is not it."""
     batch = Batch()
+    for route in links.routes() if rerouted else ():
+        if not route.destination:
+            batch.delete_route("", gateway=route.gateway, link=route.device, metric=route.metric)
     batch.set_up("lo")
     for item in member.endpoints.values():
         network = networks[item.network]

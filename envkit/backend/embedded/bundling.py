@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from envkit.address import Address
@@ -17,6 +16,7 @@ from envkit.errors import NotFoundError
 from envkit.host import mounts
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import make_directory, write_atomic
+from envkit.lean import json
 from envkit.spec.environment import Environment
 
 TYPE_CHECKING = False

@@ -6,7 +6,6 @@ start ends with 0 in both cases. Its working directory is the record directory, 
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import subprocess
@@ -17,6 +16,7 @@ from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.runtime import Runtime
 from envkit.errors import HostError
 from envkit.host.process import require
+from envkit.lean import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

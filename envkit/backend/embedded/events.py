@@ -7,11 +7,12 @@ commands); the file before it is kept as `events.jsonl.1`.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from envkit.lean import json
 
 if TYPE_CHECKING:
     from envkit.host.inotify import Inotify

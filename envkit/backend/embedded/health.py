@@ -7,9 +7,10 @@ does, so that whoever waits for `service_healthy` does not wait for a whole inte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from envkit.lean import json
 
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 OUTPUT_LIMIT = 4096  # bytes kept of one probe's output

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from envkit.backend.embedded import devices, instance, limits, vitals
+from envkit.backend.embedded import devices, instance, limits, sealed, vitals
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.wiring import Wires
 from envkit.host.cgroups import Cgroups
 from envkit.host.files import write_atomic
+from envkit.lean import json
 from envkit.plan.model import Change
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_WIRED = ("published.", "networks.", "interfaces.", "routes.")
+_WIRED = (
+    "published.", "networks", "interfaces.", "routes.", "ports", "extra_hosts", "links", "external_links", "dns",
+)  # fmt: skip
 _FOREIGN = ("interfaces.foreign[", "routes.")
 
 
@@ -35,6 +37,8 @@ def update(record: Record, change: Change, wires: Wires) -> None:
         instance.resume(record)
     if wrong := [path for path in paths if path.startswith(_FOREIGN)]:
         wires.take_away(record, wrong)
+    if any(path.startswith("etc.") for path in paths):
+        sealed.mend(record, paths)
     if any(path.startswith(_WIRED) for path in paths):
         wires.mend([record])
     record.desired, record.complete = "running", True

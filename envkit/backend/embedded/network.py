@@ -100,20 +100,21 @@ def _decide(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerp
     others = [network for one in load_others(home, state) for network in one.networks.values()]
     others += [network for other, network in state.networks.items() if other != key]
     bridge = options.get(OPTIONS["bridge.name"], "") or (before.bridge if before else "")
+    present, routes = links.links(), links.routes()
     if not bridge:
-        taken = {link.name for link in links.links()} | {network.bridge for network in others}
+        taken = {link.name for link in present} | {network.bridge for network in others}
         bridge = subnets.bridge_name(home, state.environment, key, taken)
     used = [
         (subnets.parse(item["subnet"], "subnet"), f"network {network.id}")
         for network in others
         for item in network.subnets
     ]
-    used += subnets.used((bridge, *(network.bridge for network in others)))
+    used += subnets.used((bridge, *(network.bridge for network in others)), present, routes)
     return Network(
         id=identity,
         name=str(spec["name"]),
         bridge=bridge,
-        mtu=int(options.get(OPTIONS["mtu"]) or 0) or _uplink_mtu(),
+        mtu=int(options.get(OPTIONS["mtu"]) or 0) or _uplink_mtu(present, routes),
         subnets=subnets.decide(f"{home.tag}/{identity}", spec, used),
         spec=dict(spec),
         fingerprint=fingerprint,
@@ -124,9 +125,9 @@ def _decide(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerp
     )
 
 
-def _uplink_mtu() -> int:
-    name = links.default_link()
-    return next((link.mtu for link in links.links() if link.name == name), 1500)
+def _uplink_mtu(present: Iterable[links.Link], routes: Iterable[links.Route]) -> int:
+    default = links.default_route(routes)
+    return next((link.mtu for link in present if default and link.ifindex == default.device), 1500)
 
 
 def _use_external(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerprint: str) -> Network:
@@ -187,6 +188,9 @@ def _mac(network: Network) -> str:
 
 def plug(network: Network, members: Iterable[Any]) -> None:
     """Make the members' links ports of the network's bridge, where they are not."""
+    members = list(members)
+    if not members:
+        return
     present = {link.name: link for link in links.links()}
     bridge = present[network.bridge].ifindex
     batch = Batch()

@@ -96,6 +96,14 @@ class Observation:
             found[key] = Observed(external.spec, external.fingerprint, missing=missing)
         return found
 
+    def known(self) -> dict[str, Observed]:
+        """networks() without a look at anything but whether the bridges are there."""
+        own = {
+            key: Observed(network.spec, network.fingerprint, missing=not links.index_of(network.bridge))
+            for key, network in self.state.networks.items()
+        }
+        return own | {key: Observed(item.spec, item.fingerprint) for key, item in self.state.external.items()}
+
     def instance(self, identity: str) -> tuple[dict[str, str], dict[str, str]]:
         """(expected, actual) of one instance: `networks.KEY`: is its link in its bridge; `published.PORT/PROTOCOL`.
 

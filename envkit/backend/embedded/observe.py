@@ -10,7 +10,7 @@ import os
 import time
 
 from envkit.address import Address
-from envkit.backend.embedded import images, live, resources, volumes, wiring
+from envkit.backend.embedded import images, live, resources, volume_observe, volumes, wiring
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.status import Status, monitor_is_alive
 from envkit.backend.embedded.status import status as status_of
@@ -47,31 +47,19 @@ def observe(
     present = [record for record in records.load_all(home, name) if not record.oneoff]
     if only is not None:
         present = [record for record in present if record.address in only]
-    wires = None
-    if only is None or any(address.kind == "network" for address in only):
-        wires = wiring.Observer(home, name)
-        found.update(wires.networks())
-    for volume in volumes.load_all(home, name):
-        if not volume.key and not volume.name.startswith(f"{name}_run-"):  # a one-off's goes with it
-            address = Address("volume", volume.name)
-            found[address] = ObservedResource(
-                address, volume.spec, volume.fingerprint, attributes={"name": volume.name, "owner": volume.owner}
-            )
-        elif volume.key:
-            address = Address("volume", volume.key)
-            missing = not os.path.isdir(volume.bound_device or volumes.data(home, volume.name))
-            found[address] = ObservedResource(
-                address, volume.spec, volume.fingerprint, missing=missing, attributes={"name": volume.name}
-            )
+    wires = wiring.Observer(home, name)
+    found.update(wires.networks(closely=only is None))
     known = images.observe(home, environment)
     found.update(known.resources)
     beside = {serving.id: other.id for serving, other in records.pairs(present)}
     present = [record for record in present if record.id not in beside.values()]
     states = {record.id: status_of(record) for record in present}
+    alive = [record for record in present if states[record.id].is_alive]
+    found.update((item.address, item) for item in volume_observe.observe(home, environment, alive))
     closely = thorough or len(present) <= FEW or (only is None and _differ(environment, present))
     names = hostnames(item.pid for item in states.values() if item.is_alive) if closely else {}
     for record in present:
-        seen = _service(home, record, states[record.id], wires, names if closely else None)
+        seen = _service(home, record, states[record.id], wires if only is None else None, names if closely else None)
         if record.id in beside:
             expected, actual = {**seen.expected, "instances": 1}, {**seen.actual, "instances": _TWO}
             seen = replace(seen, expected=expected, actual=actual)

@@ -5,7 +5,6 @@ A probe that does not end in time takes everything it has started with it. conmo
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,6 +15,7 @@ from envkit.backend.embedded.health import OUTPUT_LIMIT
 from envkit.backend.embedded.loop import Loop
 from envkit.backend.embedded.pidfile import PidFile
 from envkit.backend.embedded.runtime import Runtime
+from envkit.lean import json
 
 TIMED_OUT = -1
 Done = Callable[[float, float, int, str], None]

@@ -6,8 +6,9 @@ Semantics: Compose Specification 05-services.md `restart` and deploy.md `restart
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+
+from envkit.lean import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from contextlib import suppress
@@ -19,6 +18,7 @@ from envkit.host.files import remove_tree
 from envkit.host.home import Home
 from envkit.host.namespace import Engine
 from envkit.host.steps import step
+from envkit.lean import json
 
 _END = 5.0
 _OWN = (

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import ctypes
-import json
 import os
 from collections.abc import Mapping, Sequence
 
 from envkit.digest import canonical_json, sha256
 from envkit.errors import EnvkitError, HostError, UnsupportedError
 from envkit.host.home import Home
+from envkit.lean import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ before its first lasting effect and with complete=True after its last one, so th
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -37,6 +36,7 @@ from envkit.events import Emit, Event, EventKind
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
 from envkit.host.steps import step
+from envkit.lean import json
 from envkit.plan.model import Action, Change, Effect
 from envkit.spec.environment import Environment
 from envkit.values import struct
@@ -60,6 +60,11 @@ class Job:
     @property
     def is_open(self) -> bool:
         return self.error is None
+
+    @property
+    def wants_ports(self) -> bool:
+        """Whether its host ports have to be chosen."""
+        return self.fresh or any(item.path.startswith("ports") for item in self.change.attributes)
 
     @property
     def is_watched(self) -> bool:
@@ -187,8 +192,8 @@ class Services:
     def _choose_ports(self, jobs: Sequence[Job]) -> None:
         """Published ports are chosen, and conflicts found, before anything is taken away."""
         going = [job.old for job in jobs if job.is_open and job.old is not None]
-        fresh = [job.record for job in jobs if job.is_open and job.fresh and job.record is not None]
-        failed = self.wires.choose_ports(fresh, going)
+        rows = [job.record for job in jobs if job.is_open and job.record is not None and job.wants_ports]
+        failed = self.wires.choose_ports(rows, going)
         for job in jobs:
             if job.record is not None and job.record.id in failed:
                 job.error = self._named(job, failed[job.record.id])

@@ -39,11 +39,13 @@ def overlap(one: Net, others: Iterable[tuple[Net, str]]) -> str:
     return ""
 
 
-def used(own: Sequence[str]) -> list[tuple[Net, str]]:
+def used(
+    own: Sequence[str], present: Iterable[links.Link], routes: Iterable[links.Route]
+) -> list[tuple[Net, str]]:
     """(network, owner) of everything the host routes or asks names of; own: names of bridges that do not count."""
-    names = {link.ifindex: link.name for link in links.links()}
+    names = {link.ifindex: link.name for link in present}
     found: list[tuple[Net, str]] = []
-    for route in links.routes():
+    for route in routes:
         device = names.get(route.device, "?")
         if route.destination and device not in own:
             owner = "another envkit network" if device.startswith("ek") else f"the host's route by {device}"

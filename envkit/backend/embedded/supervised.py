@@ -6,7 +6,6 @@ and supervisor.json do not have, so that another supervisor can go on at any mom
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from envkit.backend.embedded.runtime import Init, runtime_of
 from envkit.errors import EnvkitError
 from envkit.host import proc
 from envkit.host.inotify import MODIFY, ONESHOT
+from envkit.lean import json
 
 if TYPE_CHECKING:
     from envkit.backend.embedded.forward import Forwarder

@@ -7,7 +7,6 @@ no instance is left. Standard library only, and as little of that as possible: i
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -28,6 +27,7 @@ from envkit.host.cgroups import join
 from envkit.host.home import Home
 from envkit.host.inotify import CLOSE_WRITE, CREATE, DELETE, MOVED_FROM, MOVED_TO, ONLYDIR, Inotify, Notice
 from envkit.host.lock import Lock
+from envkit.lean import json
 
 if TYPE_CHECKING:
     from envkit.backend.embedded.resolver import Resolver

@@ -11,7 +11,7 @@ import threading
 from envkit.address import Address
 from envkit.backend.embedded import network_state
 from envkit.backend.embedded.mounts import file_bind
-from envkit.backend.embedded.record import place_of, spill
+from envkit.backend.embedded.record import place_of
 from envkit.errors import ConflictError
 from envkit.observed.state import ObservedResource
 
@@ -99,6 +99,8 @@ class Wires:
         going: instances that are removed before, whose ports are free then and preferred by their successors.
         """
         wanted = [record for record in rows if record.spec.get("ports")]
+        for record in rows:
+            record.ports = record.ports if record.spec.get("ports") else []
         if not wanted:
             return {}
         from envkit.backend.embedded import ports
@@ -195,12 +197,16 @@ class Wires:
             raise self._failure
 
     def mend(self, rows: Sequence[Record]) -> None:
-        """Make again what is missing of living instances: links, addresses, rules."""
+        """Make living instances what their specs say now, and again what is missing of them: links, addresses, names,
+        rules."""
         self.attach(rows)
-        if any(record.ports and record.netns for record in rows):
+        if wanted := {record.id: True for record in rows if record.ports and record.netns}:
             from envkit.backend.embedded import publish
 
-            publish.rebuild(self.home, self.environment.name)
+            publish.set_published(self.home, self.environment.name, wanted)
+        for record in rows:
+            if not networks_of(record.spec) and os.path.exists(record.path("hosts")):
+                self._own_files(record)
 
     def take_away(self, record: Record, paths: Sequence[str]) -> None:
         """Take away what somebody else has added inside the instance's network namespace (network_inside's paths)."""
@@ -219,13 +225,20 @@ class Wires:
         if peer is not None:
             directory = peer.directory
         else:
-            texts = {"hostname": record.hostname + "\n"}
+            from envkit.backend.embedded.hosts import write_in_place
+
+            write_in_place(record.path("hostname"), f"{record.hostname}\n")
             if not networks_of(record.spec):
-                texts |= {"hosts": self._hosts(record), "resolv.conf": self._resolver(record)}
-            for name, text in texts.items():
-                spill(record.path(name), text.encode(), 0o644)
+                self._own_files(record)
         read_only = bool(record.spec.get("read_only"))
         return [file_bind(f"{directory}/{name}", f"/etc/{name}", read_only=read_only) for name in NAME_FILES]
+
+    def _own_files(self, record: Record) -> None:
+        """hosts and resolv.conf of an instance without networks. They are bind-mounted, so the files stay the same."""
+        from envkit.backend.embedded.hosts import write_in_place
+
+        write_in_place(record.path("hosts"), self._hosts(record))
+        write_in_place(record.path("resolv.conf"), self._resolver(record))
 
     def _hosts(self, record: Record) -> str:
         """/etc/hosts of an instance without networks: the host's where it shares the host's, plus `extra_hosts`."""
@@ -308,12 +321,12 @@ class Observer:
 
             self._observation = Observation(home, environment)
 
-    def networks(self) -> dict[Address, ObservedResource]:
-        """The environment's networks, external ones included."""
+    def networks(self, *, closely: bool = True) -> dict[Address, ObservedResource]:
+        """The environment's networks, external ones included. closely: with their addresses and rules."""
         if self._observation is None:
             return {}
         found = {}
-        for key, seen in self._observation.networks().items():
+        for key, seen in (self._observation.networks() if closely else self._observation.known()).items():
             if key == BRIDGE:
                 continue
             address = Address("network", key)
