@@ -61,7 +61,8 @@ def compile_material(scope: Scope, kind: str, name: str) -> Resource:
     for key in ("file", "environment"):
         draft.put(key, item.get(key) or None)
     if kind == "config":
-        draft.put("content", item.get("content"))
+        named = item.get("file") or item.get("environment") or is_true(item.get("external"))
+        draft.put("content", item.get("content", None if named else ""))
     draft.put("external", True if is_true(item.get("external")) else None)
     draft.put("labels", item.get("labels") or None)
     for key in ("driver", "driver_opts", "template_driver"):
