@@ -296,7 +296,7 @@ class Store:
         descriptor = os.open(os.path.join(self.root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-            leftovers.sweep((self.root, os.path.join(self.root, "tmp")))
+            leftovers.sweep(os.path.join(self.root, name) for name in ("", "tmp", "trees"))
             yield
         except BlockingIOError as error:
             raise ConflictError(

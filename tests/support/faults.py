@@ -111,8 +111,9 @@ class Bench:
             if place.endswith("/volumes/faults_data/data"):
                 names.clear()
             found.update(_plain(os.path.relpath(os.path.join(place, name), self.home)) for name in (*names, *files))
-        for name in [name for name in found if name.startswith("environments/faults/generations/")]:
-            del found[name]
+        for name in list(found):  # generations grow with every round; a lock's file stays wherever one was taken once
+            if name.startswith("environments/faults/generations/") or re.fullmatch(r"run/[a-z]+\.lock", name):
+                del found[name]
         for kind, names_of_kind in _machine(self.base).items():
             found.update(_plain(f"{kind}: {_word(kind, name)}") for name in names_of_kind)
         if _SUPERVISOR in found:
