@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-_NO_INSTANCE = frozenset({"replicas", "update", "rollback", "pull_policy", "attach"})
+NO_INSTANCE = frozenset({"replicas", "update", "rollback", "pull_policy", "attach"})
 """Keys of a ServiceSpec that say nothing about one instance, where the planner plans each replica on its own."""
 
 _RANK = {Effect.NONE: 0, Effect.IN_PLACE: 1, Effect.RESTART: 2, Effect.REPLACE: 3}
@@ -61,7 +61,7 @@ class Effects:
 
     def __init__(self, capabilities: Capabilities) -> None:
         self._capabilities = capabilities
-        self._none = _NO_INSTANCE if capabilities.expands_replicas else frozenset()
+        self._none = NO_INSTANCE if capabilities.expands_replicas else frozenset()
         self._known: dict[str, Effect] = {}
 
     @cached_property

@@ -63,6 +63,11 @@ def _static(
     return text
 
 
+def is_within(address: str, subnet: Mapping[str, Any]) -> bool:
+    """Whether an address is one of a network's subnet (as subnets.decide made it)."""
+    return ipaddress.ip_address(address) in ipaddress.ip_network(subnet["subnet"])
+
+
 def mac_for(address: str, identity: str) -> str:
     """A locally administered MAC that follows from the IPv4 address, so that no stale neighbour entry ever hurts."""
     if "." in address:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 IN_PLACE = frozenset({
     "limits", "labels", "deploy_labels", "restart", "healthcheck", "stop_signal", "stop_grace_period",
-    "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published", "interfaces", "routes",
-    "instances",
+    "logging.options", "placement", "endpoint_mode", "expose", "depends_on", "published", "interfaces", "routes", "etc",
+    "instances", "ports", "networks", "extra_hosts", "links", "external_links", "dns", "dns_search", "dns_opt",
+    "pre_stop", "reservations",
 })  # fmt: skip
 RESTART = frozenset({"state", "monitor", "bundle", "process", "mounted"})
 

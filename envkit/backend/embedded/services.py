@@ -232,6 +232,9 @@ class Services:
                 instance.stop_all(old, timeouts)
                 teardown.remove(self.home, old, self.workshop.mounted)
             self._drop_anonymous([job.old for job in jobs if job.old is not None and job.change.drop_anonymous])
+            if not self.environment.hardened:
+                gone = [job.old for job in jobs if job.old is not None and job.change.action is Action.DELETE]
+                volumes.leave_behind(self.home, [name for record in gone for name in record.anonymous.values()])
         except EnvkitError as error:
             for job in jobs:
                 job.error = self._named(job, error)
