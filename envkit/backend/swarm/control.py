@@ -56,7 +56,7 @@ def control(
         else:
             emit(Event(EventKind.DONE, item.address, verb, _DONE[verb]))
 
-    Follower(cluster, emit, lambda item: None).follow(followed, report)
+    Follower(cluster, emit).follow(followed, report)
     if failed:
         raise failed[0]
 
@@ -160,13 +160,13 @@ def _one(cluster: Cluster, environment: str, address: Address, verb: str, signal
 
 
 def _await_end(cluster: Cluster, environment: str, address: Address, container: str) -> None:
-    """Until the managers know that a container has ended: its node tells them."""
+    """Until the managers know that a container has ended (its node tells them) and have decided what comes of it."""
     row = find(cluster, environment, address.name)
     deadline = time.monotonic() + _NEWS
     while time.monotonic() < deadline:
         alive = [
             task for task in cluster.tasks([row["ID"]])
-            if tasks.state(task) not in tasks.OVER
+            if (tasks.state(task) not in tasks.OVER or tasks.is_wanted(task))
             and ((task.get("Status") or {}).get("ContainerStatus") or {}).get("ContainerID") == container
         ]  # fmt: skip
         if not alive:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 
+from envkit.backend.engine_api import EngineError
 from envkit.backend.swarm import tasks
+from envkit.backend.swarm.cluster import is_stale
 from envkit.errors import ApplyError
 from envkit.events import Event, EventKind
 from envkit.values import field, struct
@@ -31,6 +33,8 @@ UNPLACED = 20.0
 TRIES = 3
 """How many tasks of one place may fail before a service counts as one that cannot start."""
 RESUMES = 5
+NUDGE = 8.0
+"""Seconds after which managers that have made no task are told once more."""
 
 
 @struct
@@ -53,8 +57,8 @@ class Followed:
 class Follower:
     """Follows services until each has converged or failed."""
 
-    def __init__(self, cluster: Cluster, emit: Emit, resume: Callable[[Followed], None]) -> None:
-        self._cluster, self._emit, self._resume = cluster, emit, resume
+    def __init__(self, cluster: Cluster, emit: Emit) -> None:
+        self._cluster, self._emit = cluster, emit
         self._nodes: dict[str, dict[str, Any]] = {}
         self._looked = 0.0
 
@@ -139,6 +143,9 @@ class Follower:
             item.stamp, item.moved = stamp, now
         elif now - item.moved > STALL:
             raise self._failure(item, current, f"Nothing has happened to it for {STALL:g} s", "")
+        if not current and now - item.moved > NUDGE * (1 + item.resumed) and item.resumed < RESUMES:
+            item.resumed += 1  # a change that meets a task's end may be lost on the managers
+            self._resume(item, force=True)
         updating = str((row.get("UpdateStatus") or {}).get("State") or "") == "updating"
         fresh = [task for task in current if task["ID"] not in item.began]
         failed: dict[str, int] = {}
@@ -183,6 +190,21 @@ class Follower:
     def _host(self, task: Mapping[str, Any]) -> str:
         node = self._nodes.get(str(task.get("NodeID") or "")) or {}
         return str((node.get("Description") or {}).get("Hostname") or "")
+
+    def _resume(self, item: Followed, *, force: bool = False) -> None:
+        """Write the same service once more: an update that the managers paused goes on. force: with new tasks."""
+        for _ in range(RESUMES):
+            row = self._cluster.get(f"/services/{item.service}")
+            spec = row["Spec"]
+            if force:
+                spec["TaskTemplate"]["ForceUpdate"] = int(spec["TaskTemplate"].get("ForceUpdate") or 0) + 1
+            try:
+                self._cluster.post(f"/services/{item.service}/update", spec, version=row["Version"]["Index"])
+            except EngineError as error:
+                if not is_stale(error):
+                    raise
+                continue
+            return
 
     # -- what is said meanwhile
 

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 
 from envkit.backend.engine_api import EngineConflictError, EngineError
-from envkit.backend.swarm import encode, images, marks, materials, tasks, volumes
+from envkit.backend.swarm import encode, images, marks, materials, networks, tasks, volumes
 from envkit.backend.swarm.cluster import is_stale
 from envkit.backend.swarm.facts import facts
 from envkit.backend.swarm.observe import network_keys
@@ -51,7 +51,7 @@ class SwarmSession:
         self._supply = supply
         self._kept = images.ledger_of(cluster, home, environment.name)
         self.images = images.Supply(cluster, home, environment, self._kept, supply, emit)
-        self._follower = Follower(cluster, emit, self._resume)
+        self._follower = Follower(cluster, emit)
         self._touched = self._deleted = False
 
     def apply(self, changes: Sequence[Change], done: Done) -> None:
@@ -164,18 +164,6 @@ class SwarmSession:
         )
         return str(row["ID"])
 
-    def _resume(self, item: Followed) -> None:
-        """Let an update that the managers paused go on: the same service once more."""
-        for _ in range(ATTEMPTS):
-            row = self.cluster.get(f"/services/{item.service}")
-            try:
-                self.cluster.post(f"/services/{item.service}/update", row["Spec"], version=row["Version"]["Index"])
-            except EngineError as error:
-                if not is_stale(error):
-                    raise
-                continue
-            return
-
     def _find(self, name: str) -> dict[str, Any] | None:
         """The service of this name. Raises ConflictError for one that is not this environment's."""
         rows = self.cluster.get("/services", filters={"name": [name]}) or ()
@@ -194,31 +182,20 @@ class SwarmSession:
     def _place(self, resource: Resource, delivered: images.Delivered) -> encode.Place:
         environment, spec = self.environment, resource.spec
         known = {row["Name"]: row["Id"] for row in self.cluster.networks(environment.name)}
-        networks = {}
+        joined = {}
         for key in spec.get("networks") or ():
             item = environment.get("network", key)
             name = str(item.spec["name"]) if item else key
-            networks[key] = known.get(name) or self._network_id(name, key)
+            joined[key] = known.get(name) or networks.external(self.cluster, name, key)
         named = {item.address.name: item for item in environment.resources.values() if item.address.kind == "volume"}
         return encode.Place(
-            environment.name, delivered.run, self.cluster.manager.version, networks,
+            environment.name, delivered.run, self.cluster.manager.version, joined,
             {key: str(item.spec["name"]) for key, item in named.items()},
             {key: volumes.options(environment, item) for key, item in named.items() if not item.spec.get("external")},
             materials.ensure(self.cluster, environment, "secret", spec, self._supply),
             materials.ensure(self.cluster, environment, "config", spec, self._supply),
             is_awaited(environment, resource.address), self.cluster.has_ipvs, environment.hardened,
         )  # fmt: skip
-
-    def _network_id(self, name: str, key: str) -> str:
-        """Of an external network. Raises ApplyError where there is none."""
-        rows = self.cluster.get("/networks", filters={"name": [name]}) or ()
-        row = next((item for item in rows if item["Name"] == name), None)
-        if row is None or row.get("Scope") != "swarm":
-            raise ApplyError(
-                "A network does not exist in the Swarm", f"networks.{key}: {name}",
-                f"make it: docker network create --driver overlay {name}",
-            )  # fmt: skip
-        return str(row["Id"])
 
     def _confine(self, body: dict[str, Any], delivered: images.Delivered, address: str) -> None:
         """An image that one node alone has keeps its tasks there."""
@@ -256,60 +233,7 @@ class SwarmSession:
     # -- networks and volumes
 
     def _network(self, change: Change) -> None:
-        before: Mapping[str, Any] = change.observed.spec if change.observed else {}
-        name = str((change.resource.spec if change.resource else before).get("name") or change.address.name)
-        if change.action is Action.DELETE or change.resource is None:
-            self._remove_network(str(before.get("name") or name))
-            return
-        if change.resource.spec.get("external"):
-            self._network_id(name, change.address.name)
-            return
-        if change.action is not Action.CREATE:  # nothing of a network can be changed
-            self._remove_network(str(before.get("name") or name), detach=True)
-        labels = marks.of_object(self.environment, change.resource)
-        try:
-            self.cluster.post("/networks/create", encode.network(self.environment.name, change.resource.spec, labels))
-        except EngineConflictError:
-            row = next(item for item in self.cluster.get("/networks", filters={"name": [name]}) if item["Name"] == name)
-            owner = (row.get("Labels") or {}).get("envkit.environment")
-            if owner != self.environment.name:
-                raise ConflictError(
-                    "A network of this name is somebody else's", f"{name}: {owner or 'not made by envkit'}",
-                    "give it another `name:`, or say `external: true`",
-                ) from None  # fmt: skip
-
-    def _remove_network(self, name: str, *, detach: bool = False) -> None:
-        row = next((item for item in self.cluster.networks(self.environment.name) if item["Name"] == name), None)
-        if row is None:
-            return
-        if detach:
-            self._detach(str(row["Id"]))
-        deadline = time.monotonic() + _IN_USE
-        while True:
-            try:
-                self.cluster.delete(f"/networks/{row['Id']}")
-            except EngineError as error:
-                if time.monotonic() > deadline or not any(
-                    words in error.message for words in ("active endpoints", "in use")
-                ):
-                    raise
-                time.sleep(0.3)
-                continue
-            break
-        while any(item["Id"] == row["Id"] for item in self.cluster.networks(self.environment.name)):
-            time.sleep(0.1)
-
-    def _detach(self, network: str) -> None:
-        """Take the environment's services off a network that is about to be made anew; they join it again with their
-        own changes, which the plan has."""
-        for row in self.cluster.services(self.environment.name):
-            spec = row["Spec"]
-            joined = spec["TaskTemplate"].get("Networks") or ()
-            rest = [item for item in joined if item["Target"] != network]
-            if len(rest) == len(joined):
-                continue
-            spec["TaskTemplate"]["Networks"] = rest
-            self.cluster.post(f"/services/{row['ID']}/update", spec, version=row["Version"]["Index"])
+        networks.apply(self.cluster, self.environment, change)
 
     def _volume(self, change: Change) -> None:
         before: Mapping[str, Any] = change.observed.spec if change.observed else {}

@@ -1,0 +1,98 @@
+"""Overlay networks. Nothing of one can be changed: another one takes its place."""
+
+from __future__ import annotations
+
+import time
+
+from envkit.backend.engine_api import EngineConflictError, EngineError
+from envkit.backend.ownership import ENVIRONMENT
+from envkit.backend.swarm import encode, marks
+from envkit.errors import ApplyError, ConflictError
+from envkit.plan.model import Action
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from envkit.backend.swarm.cluster import Cluster
+    from envkit.plan.model import Change
+    from envkit.spec.environment import Environment
+
+_IN_USE = 90.0
+"""Seconds in which the tasks that use a network must have gone."""
+_BUSY = ("active endpoints", "in use")
+
+
+def apply(cluster: Cluster, environment: Environment, change: Change) -> None:
+    """A network's change. Raises ConflictError for a name that is somebody else's."""
+    before: Mapping[str, Any] = change.observed.spec if change.observed else {}
+    name = str((change.resource.spec if change.resource else before).get("name") or change.address.name)
+    if change.action is Action.DELETE or change.resource is None:
+        _remove(cluster, environment.name, str(before.get("name") or name))
+        return
+    if change.resource.spec.get("external"):
+        external(cluster, name, change.address.name)
+        return
+    if change.action is not Action.CREATE:
+        _remove(cluster, environment.name, str(before.get("name") or name), detach=True)
+    labels = marks.of_object(environment, change.resource)
+    try:
+        cluster.post("/networks/create", encode.network(environment.name, change.resource.spec, labels))
+    except EngineConflictError:
+        row = _named(cluster, name) or {}
+        owner = (row.get("Labels") or {}).get(ENVIRONMENT)
+        if owner != environment.name:
+            raise ConflictError(
+                "A network of this name is somebody else's", f"{name}: {owner or 'not made by envkit'}",
+                "give it another `name:`, or say `external: true`",
+            ) from None  # fmt: skip
+
+
+def external(cluster: Cluster, name: str, key: str) -> str:
+    """The id of a network that is not envkit's. Raises ApplyError where there is none for the whole Swarm."""
+    row = _named(cluster, name)
+    if row is None or row.get("Scope") != "swarm":
+        raise ApplyError(
+            "A network does not exist in the Swarm", f"networks.{key}: {name}",
+            f"make it: docker network create --driver overlay {name}",
+        )  # fmt: skip
+    return str(row["Id"])
+
+
+def _named(cluster: Cluster, name: str) -> dict[str, Any] | None:
+    rows: list[dict[str, Any]] = cluster.get("/networks", filters={"name": [name]}) or []
+    return next((row for row in rows if row["Name"] == name), None)
+
+
+def _remove(cluster: Cluster, environment: str, name: str, *, detach: bool = False) -> None:
+    """Absent is fine. Waits until the tasks that use it are gone, and then until it is."""
+    row = next((item for item in cluster.networks(environment) if item["Name"] == name), None)
+    if row is None:
+        return
+    if detach:
+        _detach(cluster, environment, str(row["Id"]))
+    deadline = time.monotonic() + _IN_USE
+    while True:
+        try:
+            cluster.delete(f"/networks/{row['Id']}")
+        except EngineError as error:
+            if time.monotonic() > deadline or not any(words in error.message for words in _BUSY):
+                raise
+            time.sleep(0.3)
+            continue
+        break
+    while any(item["Id"] == row["Id"] for item in cluster.networks(environment)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _detach(cluster: Cluster, environment: str, network: str) -> None:
+    """Take the services off a network that is about to be made anew; they join it again with their own changes, which
+    the plan has."""
+    for row in cluster.services(environment):
+        spec = row["Spec"]
+        joined = spec["TaskTemplate"].get("Networks") or ()
+        rest = [item for item in joined if item["Target"] != network]
+        if len(rest) < len(joined):
+            spec["TaskTemplate"]["Networks"] = rest
+            cluster.post(f"/services/{row['ID']}/update", spec, version=row["Version"]["Index"])
