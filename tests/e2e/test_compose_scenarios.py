@@ -145,6 +145,20 @@ def test_anonymous_volumes_are_inherited(project: Make) -> None:
     assert in_service(there, "it", "cat /data/file; echo $TURN") == "kept\n2"
 
 
+@pytest.mark.parametrize(("name", "left", "found"), [("compose.yaml", 2, ""), ("envkit.yaml", 1, "kept")])
+def test_anonymous_volumes_after_down(project: Make, name: str, left: int, found: str) -> None:
+    """A compose file's are left behind, those of an envkit.yaml found again."""
+    there = project({name: HEAD + "services:\n  it: {<<: *sleeper, volumes: [/data]}\n"})
+    there.run("up", "-d").assert_success()
+    in_service(there, "it", "echo kept >/data/file")
+    there.run("down").assert_success()
+    there.run("up", "-d").assert_success()
+    assert in_service(there, "it", "cat /data/file || true") == found
+    assert len(there.run("volumes", "-q").stdout.split()) == left
+    there.run("down", "-v", "--yes").assert_success()
+    assert there.run("volumes", "-q").stdout == ""
+
+
 def test_a_secret_and_a_config_are_files(project: Make) -> None:
     there = project({"secret.txt": "hidden", "app.conf": "port = 1\n", "compose.yaml": """
         services:

@@ -19,6 +19,7 @@ from envkit.backend.embedded import (
     mounts,
     process,
     rootfs,
+    sealed,
     seccomp,
     users,
     volumes,
@@ -149,8 +150,8 @@ class Workshop:
         if not name and row.get("source"):
             name = names.get(str(row["source"]), str(row["source"]))
         if not name:
-            name = volumes.anonymous_name(self.environment, record.service, record.replica, target)
-            owner = f"{record.address} {target}"
+            owner, which = f"{record.address} {target}", f"{record.service}-{record.replica}"
+            name = volumes.anonymous_name(self.home, self.environment, which, target, owner)
             volumes.ensure(self.home, volumes.Volume(name, self.environment, owner=owner, spec={"name": name}))
             anonymous[target] = name
         if name not in record.volumes:
@@ -246,7 +247,9 @@ class Workshop:
         with self._lock:
             materials.ensure(self.home, self.environment, self.mounted)
         directory = materials.directory_of(self.home, self.environment, record.id)
-        return materials.write(directory, items, self.supply, owners, hardened=self.hardened)
+        rows = materials.write(directory, items, self.supply, owners, hardened=self.hardened)
+        sealed.keep_materials(record, [(str(row["destination"]), str(row["source"])) for row in rows])
+        return rows
 
     def facts(
         self, record: Record, spec: Mapping[str, Any], picture: Picture, binds: Sequence[Bind], spaces: Spaces,

@@ -19,11 +19,12 @@ from envkit.values import as_dict, field, field_names, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from envkit.host.home import Home
 
+_LEFT = ", until removed"
 
 
 @value
@@ -77,11 +78,26 @@ def data(home: Home, name: str) -> str:
     return os.path.join(directory(home, name), "data")
 
 
-def anonymous_name(environment: str, service: str, replica: int, target: str) -> str:
-    """The same mount of the same instance always gets the same volume, so its data is found again after `down`."""
+def anonymous_name(home: Home, environment: str, instance: str, target: str, owner: str) -> str:
+    """The name of the volume of one mount of an instance ("web-1"): always the same, so that its data is found again,
+    until the volume has been left behind; from then on that of the next one."""
     import hashlib
 
-    return f"{environment}_{service}-{replica}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+    name = f"{environment}_{instance}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
+    turn, candidate = 1, name
+    while (present := load(home, candidate)) is not None and present.owner != owner:
+        turn += 1
+        candidate = f"{name}-{turn}"
+    return candidate
+
+
+def leave_behind(home: Home, names: Iterable[str]) -> None:
+    """Let anonymous volumes go on as nobody's, as after Compose's `down`: no instance finds them again."""
+    for name in names:
+        volume = load(home, name)
+        if volume is not None and volume.owner and not volume.owner.endswith(_LEFT):
+            value = {**as_dict(volume), "spec": dict(volume.spec), "owner": volume.owner + _LEFT}
+            write_json(os.path.join(directory(home, name), "volume.json"), value)
 
 
 def load(home: Home, name: str) -> Volume | None:
@@ -243,6 +259,30 @@ def _mount(volume: Volume, place: str) -> None:
         run(command, timeout=120)
     except HostError as error:
         raise HostError("A volume cannot be mounted", f"{volume.name}: {error.detail}", command=command) from error
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [line for line in file if line.split(" ", 5)[4] == place]
+    if rows:
+        from envkit.backend.embedded.record import spill
+
+        spill(os.path.join(os.path.dirname(place), "mounted"), mount_options(rows[-1]).encode())
+
+
+def mount_options(line: str) -> str:
+    """The options of a line of /proc/PID/mountinfo: the mount's, then its file system's."""
+    first, _, last = line.rstrip("\n").partition(" - ")
+    words = [*first.split(" ")[5].split(","), *last.split(" ")[2].split(",")]
+    return ",".join(dict.fromkeys(words))
+
+
+def mount_as_before(home: Home, name: str) -> None:
+    """Give a mounted volume the options that it was mounted with."""
+    from envkit.host.process import run
+
+    place = data(home, name)
+    with open(os.path.join(directory(home, name), "mounted"), encoding="ascii") as file:
+        options = file.read()
+    step("volume.remount")
+    run(["mount", "-o", f"remount,{options}", place], timeout=120)
 
 
 def subdirectory(place: str, subpath: str, target: str) -> str:
