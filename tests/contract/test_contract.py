@@ -113,6 +113,47 @@ def what_can_change_in_place_does(rig: Rig) -> None:
 
 
 @holds
+def start_first_keeps_the_old_one_until_the_new_one_is_good(rig: Rig) -> None:
+    update = {"order": "start-first", "monitor": 0.0}
+
+    def desired(level: str, **spec: Any) -> Any:
+        return rig.environment(rig.service("a", environment={"LEVEL": level}, update=update, **spec))
+
+    rig.settle(desired("info"))
+    before = rig.instances()["service.a"]
+    bad = desired("debug", command=["false"], restart={"policy": "no"})
+    assert [change.action for change in rig.plan(bad).effective] == [Action.REPLACE_START_FIRST]
+    outcome = rig.apply(bad)
+    assert [error.address for error in outcome.errors] == ["service.a"]  # type: ignore[attr-defined]
+    assert rig.instances() == {"service.a": before}
+    assert [change.action for change in rig.plan(bad).effective] == [Action.REPLACE_START_FIRST]
+    assert rig.plan(desired("info")).is_empty
+    assert rig.settle(desired("debug")) == ["replace service.a"]
+    assert rig.instances()["service.a"].id != before.id
+
+
+@holds
+def a_failed_update_pauses_or_goes_back(rig: Rig) -> None:
+    def desired(level: str, action: str, **spec: Any) -> Any:
+        update = {"failure_action": action, "monitor": 0.1}
+        return rig.environment(rig.service("a", replicas=2, environment={"LEVEL": level}, update=update, **spec))
+
+    rig.settle(desired("info", "pause"))
+    before = {address: row.id for address, row in rig.instances().items()}
+    bad = {"command": ["false"], "restart": {"policy": "no"}}
+    outcome = rig.apply(desired("debug", "pause", **bad))
+    assert [str(address) for address in outcome.failed] == ["service.a[2]"]
+    assert outcome.skipped == {Address("service", "a"): "the update is paused: service.a[2] failed"}
+    assert rig.instances()["service.a"].id == before["service.a"]
+    rig.settle(desired("info", "rollback"))
+    outcome = rig.apply(desired("debug", "rollback", **bad))
+    assert [str(address) for address in outcome.failed] == ["service.a[2]"]
+    assert not outcome.done
+    assert rig.plan(desired("info", "rollback")).is_empty
+    assert rig.instances()["service.a"].id == before["service.a"]
+
+
+@holds
 def what_stopped_is_seen_and_started_again(rig: Rig) -> None:
     desired = rig.environment(rig.service("a", restart={"policy": "no"}), rig.service("b"))
     rig.settle(desired)
