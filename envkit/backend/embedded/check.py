@@ -5,12 +5,13 @@ An error where the meaning would change, a warning where only comfort or speed i
 
 from __future__ import annotations
 
+from envkit.backend import features
 from envkit.backend.alone import alone
 from envkit.backend.embedded import images
-from envkit.diagnostics import Diagnostic, Position, Severity
+from envkit.backend.embedded.features import EMBEDDED
+from envkit.diagnostics import Diagnostic, Severity
 from envkit.host.cgroups import Cgroups
 from envkit.host.process import find
-from envkit.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,29 +29,9 @@ SOCKETS = frozenset({"docker.sock"})
 _PACKAGES = {"conmon": "conmon", "nft": "nftables"}
 
 
-@value
-class _Rule:
-    """A key that is not honoured here: what to say about it, and whether that changes the meaning."""
-
-    key: str
-    severity: Severity
-    why: str
-    hint: str = ""
-
-
-_RULES = (
-    _Rule("gpus", Severity.WARNING, "graphics processors are not handed over; the service runs without",
-          "name their nodes below `devices:`"),
-    _Rule("storage_opt", Severity.WARNING, "an instance's own layer is not limited in size",
-          "limit the file system that ENVKIT_HOME lies on"),
-    _Rule("placement", Severity.WARNING, "there is one machine, so everything is placed on it"),
-    _Rule("endpoint_mode", Severity.WARNING, "a name leads to all instances of its service, in turn"),
-)  # fmt: skip
-
-
 def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
     """Everything about the environment that this machine or backend cannot do."""
-    found = list(_tools(environment))
+    found = [*_tools(environment), *features.check(EMBEDDED, environment)]
     found += [
         _say(item, Severity.ERROR, code, "reference", what, hint)
         for item, code, what, hint in images.problems(home, environment)
@@ -69,18 +50,6 @@ def check(home: Home, environment: Environment) -> Sequence[Diagnostic]:
                 _say(resource, Severity.ERROR, "unsupported-network", path, f"network {address.name!r}: {why}")
                 for path, why in _network_problems(resource.spec)
             ]
-        if address.kind == "volume" and resource.spec.get("driver", "local") != "local":
-            found.append(_say(
-                resource, Severity.ERROR, "unsupported-volume-driver", "driver",
-                f"volume {address.name!r} wants the driver {resource.spec['driver']!r}",
-                "this backend has `local`, with `driver_opts` type, o and device",
-            ))  # fmt: skip
-        if address.kind in ("secret", "config") and resource.spec.get("external"):
-            found.append(_say(
-                resource, Severity.ERROR, "unsupported-external", "external",
-                f"{address.kind} {address.name!r} is external, and this backend has no store of its own",
-                "give it a `file:` or an `environment:`",
-            ))  # fmt: skip
     return found
 
 
@@ -88,7 +57,7 @@ def _network_problems(spec: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     if spec.keys() & {"driver", "driver_opts", "ipam_driver", "ipam_options"}:
         from envkit.backend.embedded.network import problems
 
-        return problems(spec)
+        return [(path, why) for path, why in problems(spec) if path != "driver"]  # that is declared
     return ()
 
 
@@ -106,23 +75,11 @@ def _tools(environment: Environment) -> Iterator[Diagnostic]:
 
 def _service(resource: Resource) -> Iterator[Diagnostic]:
     spec, name = resource.spec, resource.address.name
-    for rule in _RULES:
-        if spec.get(rule.key):
-            detail = f"service {name!r}: `{rule.key}`: {rule.why}"
-            code = f"unsupported-{rule.key.replace('_', '-')}"
-            yield _say(resource, rule.severity, code, rule.key, detail, rule.hint)
     if spec.get("runtime") and spec["runtime"] not in RUNTIMES:
         yield _say(
             resource, Severity.WARNING, "unsupported-runtime", "runtime", f"service {name!r}: instances run on crun, "
             f"or on runc where crun is absent, not on {spec['runtime']!r}", "take `runtime` away",
         )  # fmt: skip
-    for kind in ("devices", "generic_resources"):
-        if (spec.get("reservations") or {}).get(kind):
-            yield _say(
-                resource, Severity.WARNING, f"unsupported-{kind.replace('_', '-')}", f"reservations.{kind}",
-                f"service {name!r}: `deploy.resources.reservations.{kind}` is not honoured; the service runs without",
-                "name device nodes below `devices:`",
-            )  # fmt: skip
     for key, item in (spec.get("networks") or {}).items():
         for option in sorted((item or {}).get("driver_opts") or ()):
             if option != ENDPOINT_OPTION:
@@ -137,17 +94,7 @@ def _service(resource: Resource) -> Iterator[Diagnostic]:
                 resource, Severity.WARNING, "stop-first", path,
                 f"service {name!r} is replaced stop-first, not start-first: {why}", f"take `{path}` away",
             )  # fmt: skip
-    if str(spec.get("mode") or "").endswith("-job"):
-        yield _say(
-            resource, Severity.WARNING, "unsupported-mode", "mode",
-            f"service {name!r}: a {spec['mode']} runs like any service; give it `restart: \"no\"`",
-        )  # fmt: skip
     yield from _logging(resource)
-    if spec.get("userns_mode") not in (None, "", "host"):
-        yield _say(
-            resource, Severity.ERROR, "unsupported-userns-mode", "userns_mode",
-            f"service {name!r}: user namespaces per service are not available", "leave it out",
-        )  # fmt: skip
     yield from _security(resource)
 
 
@@ -330,11 +277,4 @@ def _say(
     resource: Resource, severity: Severity, code: str, path: str, detail: str, hint: str = ""
 ) -> Diagnostic:
     summary = "Not available on the embedded backend" if severity is Severity.ERROR else "Not honoured in full"
-    return Diagnostic(severity, code, summary, detail, position(resource.origin(path)), hint)
-
-
-def position(origin: str) -> Position | None:
-    """"file:line:col" as a Position; None for anything else."""
-    file, _, rest = origin.rpartition(":")
-    file, _, line = file.rpartition(":")
-    return Position(file, int(line), int(rest)) if file and line.isdigit() and rest.isdigit() else None
+    return Diagnostic(severity, code, summary, detail, features.position(resource.origin(path)), hint)

@@ -135,22 +135,26 @@ class Supply:
         assert resource is not None
         return resource.spec
 
-    def deliver(self, name: str, address: str) -> Delivered:
-        """Bring the image that a service names to the nodes. Raises NotFoundError, ApplyError."""
-        if name not in self._delivered:
-            self._delivered[name] = self._deliver(name, address)
-        return self._delivered[name]
+    def deliver(self, name: str, address: str, exactly: str = "") -> Delivered:
+        """Bring the image that a service names to the nodes. exactly: the digest that it must be, whatever the name
+        means now. Raises NotFoundError, ApplyError."""
+        key = exactly or name
+        if key not in self._delivered:
+            self._delivered[key] = self._deliver(name, address, exactly)
+        return self._delivered[key]
 
-    def _deliver(self, name: str, address: str) -> Delivered:
+    def _deliver(self, name: str, address: str, exactly: str) -> Delivered:
         resource = self.environment.get("image", name)
         built = resource is not None and not resource.spec.get("reference")
         wanted = str(self.kept.image(name).get("id") or "") if built else self._reference(resource, name)
-        digest = self._store.resolve(wanted) if wanted else None
+        digest = self._store.resolve(exactly or wanted) if exactly or wanted else None
         if digest is not None:
             title = str(resource.spec.get("reference") or resource.spec["name"]) if resource else name
             return self._push(digest, title, address) if self.cluster.registry else self._load(digest, title, address)
         if built:
             raise NotFoundError("An image is not here", name, "`envkit apply` builds it")
+        if exactly:
+            return Delivered(f"{wanted.partition('@')[0]}@{exactly}", exactly)
         pinned = _at_manager(self.cluster, wanted) or self._at_registry(wanted, address)
         if not pinned or pinned == _image_id(self.cluster, wanted):
             return Delivered(wanted, pinned or "")

@@ -111,7 +111,7 @@ class SwarmSession:
         """Create or update the service; what is to be followed. oneoff: the service whose one-off it is."""
         resource, address = change.resource, str(change.address)
         assert resource is not None
-        delivered = self.images.deliver(str(resource.spec["image"]), address)
+        delivered = self.images.deliver(str(resource.spec["image"]), address, change.image_digest)
         place = self._place(resource, delivered)
         body = encode.service(resource.address.name, resource.spec, place)
         if not change.start and "Replicated" in body["Mode"]:
@@ -155,6 +155,8 @@ class SwarmSession:
             self.cluster.delete(f"/services/{row['ID']}")
             self._wait_gone(body["Name"])
             return self._create(body)
+        if change.image_digest and _says_the_same(live, body):
+            return str(row["ID"])  # the managers have rolled it back by themselves
         force = int((live["TaskTemplate"].get("ForceUpdate")) or 0)
         if _forces(change, live, body):
             force += 1
@@ -280,11 +282,12 @@ def _forces(change: Change, live: Mapping[str, Any], body: Mapping[str, Any]) ->
     """Whether tasks must be made anew although nothing of them changes."""
     if any(item.effect is Effect.RESTART for item in change.attributes):
         return True
-    if not change.action.replaces:
-        return False
+    return change.action.replaces and _says_the_same(live, body)
+
+
+def _says_the_same(live: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     keys: dict[str, str] = {}
-    before, after = facts({**live, "Labels": {}}, keys), facts({**body, "Labels": {}}, keys)
-    return before == after
+    return facts({**live, "Labels": {}}, keys) == facts({**body, "Labels": {}}, keys)
 
 
 def is_awaited(environment: Environment, address: Address) -> bool:

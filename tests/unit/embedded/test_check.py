@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envkit.address import Address
+from envkit.backend import features
 from envkit.backend.embedded import check
 from envkit.diagnostics import Position
 from envkit.host.cgroups import Cgroups
@@ -29,7 +30,7 @@ def _syslog(address, **options):
         ("service", {"gpus": [{}]}, "unsupported-gpus", False),
         ("service", {"storage_opt": {"size": "1G"}}, "unsupported-storage-opt", False),
         ("service", {"external_links": ["other:o"]}, "unsupported-external-links", False),
-        ("service", {"reservations": {"devices": [{}]}}, "unsupported-devices", False),
+        ("service", {"reservations": {"devices": [{}]}}, "unsupported-reservations-devices", False),
         ("service", {"networks": {"n": {"driver_opts": {"x": "y"}}}}, "unsupported-endpoint-option", False),
         ("service", {"update": {"order": "start-first"}, "container_name": "x"}, "stop-first", False),
         ("service", {"update": {"order": "start-first"}, "network_mode": "host"}, "stop-first", False),
@@ -48,9 +49,9 @@ def _syslog(address, **options):
         ("service", {"userns_mode": "keep-id"}, "unsupported-userns-mode", True),
         ("service", {"security_opt": ["credentialspec=x"]}, "unsupported-security-opt", True),
         ("volume", {"name": "v", "driver": "rexray"}, "unsupported-volume-driver", True),
-        ("network", {"name": "n", "driver": "macvlan"}, "unsupported-network", True),
-        ("secret", {"name": "s", "external": True}, "unsupported-external", True),
-        ("config", {"name": "s", "external": True}, "unsupported-external", True),
+        ("network", {"name": "n", "driver": "macvlan"}, "unsupported-network-driver", True),
+        ("secret", {"name": "s", "external": True}, "unsupported-secret-external", True),
+        ("config", {"name": "s", "external": True}, "unsupported-config-external", True),
     ],
 )
 def test_what_is_not_there_is_said(tmp_path, kind, spec, code, is_error):
@@ -92,7 +93,7 @@ def test_a_limit_that_cannot_be_kept_has_its_place(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "envkit.yaml", "envkit.yaml:7", "a:b:c"])
 def test_origins_without_a_place(text):
-    assert check.position(text) is None
+    assert features.position(text) is None
 
 
 @pytest.mark.parametrize(
