@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import contextmanager
@@ -27,8 +28,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these and what they depend on")
     parser.add_argument("--no-up", action="store_true", help="apply nothing first: watch what is running")
     parser.add_argument("--down", action="store_true", help="remove the environment when watching ends")
-    parser.add_argument("--prune", action="store_true", help="the default: remove images that a rebuild has replaced")
-    parser.add_argument("--no-prune", action="store_true", help="keep images that a rebuild has replaced")
+    parser.add_argument("--prune", action="store_true", default=True, help="remove images that a rebuild has replaced")
     parser.add_argument("--quiet", action="store_true", help="do not show what builds print")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask before the first apply")
 
@@ -40,6 +40,8 @@ def watch(context: Context) -> int:
     options = context.options
     options.only, options.replace, options.refresh_only = [], [], False
     options.pull, options.wait, options.frozen, options.quiet_build = "", False, False, options.quiet
+    if context.json:
+        _keep_stdout(context)
     loaded = load(context)
     context.show_warnings(loaded.environment.warnings)
     watcher = watcher_of(context, load)
@@ -59,6 +61,13 @@ def watch(context: Context) -> int:
     if options.down:
         take_down(context, [], yes=True)
     return code
+
+
+def _keep_stdout(context: Context) -> None:
+    """The stream of JSON is ours alone: what commands of `sync+exec` print goes to stderr."""
+    context.terminal.stdout.flush()
+    context.terminal.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape")
+    os.dup2(2, 1)
 
 
 class Beside:
@@ -130,7 +139,7 @@ def watcher_of(context: Context, compiled: Callable[..., Loaded]) -> Watcher:
     converger = Converger(
         context.backend, context.home, emit, only=tuple(f"service.{name}" for name in options.services),
         parallel=context.parallel(), lock_timeout=options.lock_timeout,
-        built=(lambda: None) if getattr(options, "no_prune", False) else lambda: _prune(context),
+        built=(lambda: _prune(context)) if getattr(options, "prune", True) else (lambda: None),
     )  # fmt: skip
     return Watcher(
         context.backend, lambda held: compiled(context, held), digest, converger, lambda made: _show(context, made),

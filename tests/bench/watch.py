@@ -90,7 +90,8 @@ def burst(project: Project) -> str:
         made = watching.quiet(1.5)
         same = tree(f"{project.directory}/src") == tree(f"{watching.root()}/srv/app")
     counts = [act["files"] for item in made for act in item["acts"]]
-    return f"{len(made)} round(s) of {counts} files and directories in {[item['seconds'] for item in made]} s; equal: {same}"
+    took = [item["seconds"] for item in made]
+    return f"{len(made)} round(s) of {counts} files and directories in {took} s; equal: {same}"
 
 
 def churned(project: Project, seconds: float) -> str:
@@ -101,7 +102,8 @@ def churned(project: Project, seconds: float) -> str:
         here, there = tree(f"{project.directory}/src"), tree(f"{watching.root()}/srv/app")
         different = sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
         problems = sum(len(item["problems"]) for item in watching.rounds)
-    return f"{count} changes in {seconds:g} s, {len(made)} rounds, {problems} problems; differing paths: {different[:10] or 'none'}"
+    differing = different[:10] or "none"
+    return f"{count} changes in {seconds:g} s, {len(made)} rounds, {problems} problems; differing paths: {differing}"
 
 
 def idle(project: Project) -> str:
@@ -111,13 +113,15 @@ def idle(project: Project) -> str:
         with open(path, "w", encoding="utf-8") as file:
             file.write(str(number))
     with Watching(project) as watching:
+        watching.round("sync", 600)
         watching.quiet(5)
         began, before = time.monotonic(), _cpu(watching.process.pid)
         time.sleep(90)
         share = (_cpu(watching.process.pid) - before) / (time.monotonic() - began)
         with open(f"/proc/{watching.process.pid}/status", encoding="ascii") as file:
-            memory = {line.split(":")[0]: line.split()[1] for line in file if line.startswith(("VmRSS", "VmHWM"))}
-    return f"{100 * share:.2f} % of a core, {int(memory['VmRSS']) / 1024:.1f} MB resident ({int(memory['VmHWM']) / 1024:.1f} at most)"
+            rows = (line.split() for line in file if line.startswith(("VmRSS", "VmHWM")))
+            memory = {row[0]: int(row[1]) / 1024 for row in rows}
+    return f"{100 * share:.2f} % of a core, {memory['VmRSS:']:.1f} MB resident ({memory['VmHWM:']:.1f} at most)"
 
 
 def _cpu(pid: int, *, children: bool = False) -> float:

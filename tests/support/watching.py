@@ -78,9 +78,11 @@ class Watching:
 
     def round(self, verb: str = "", timeout: float = PATIENCE) -> dict[str, Any]:
         """The next round (with an act of this verb)."""
-        return self.wait(
-            lambda line: line["type"] == "round" and (not verb or verb in {act["verb"] for act in line["acts"]}), timeout
-        )
+
+        def is_it(line: dict[str, Any]) -> bool:
+            return line["type"] == "round" and (not verb or verb in {act["verb"] for act in line["acts"]})
+
+        return self.wait(is_it, timeout)
 
     def quiet(self, seconds: float = 0.7) -> list[dict[str, Any]]:
         """The rounds that come until there has been none for a while."""
@@ -134,7 +136,7 @@ def churn(path: str, seconds: float, seed: int) -> int:
     return count
 
 
-def _one(path: str, dice: random.Random) -> None:
+def _one(path: str, dice: random.Random) -> None:  # noqa: PLR0912 a table of what people do
     directories = [item for item, _, _ in os.walk(path)]
     where = dice.choice(directories)
     name = os.path.join(where, f"f{dice.randrange(30)}")

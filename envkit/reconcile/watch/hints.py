@@ -229,4 +229,4 @@ def _identity(path: str) -> tuple[int, int]:
 def quiet(count: int, age: float) -> float:
     """Seconds without a further hint after which a round begins: little for one file, more in the midst of many, and
     none once the first has waited long enough: many are one checkout, few in a long row are somebody at work."""
-    return 0.0 if age > (5.0 if count > 100 else 1.0) else min(0.2, 0.012 + 0.004 * count)
+    return 0.0 if age > (5.0 if count > 10 else 1.0) else min(0.2, 0.012 + 0.004 * count)

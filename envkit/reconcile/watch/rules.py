@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 
 from envkit.host.ignore import Ignore, below
 from envkit.values import field, value
@@ -86,7 +87,7 @@ def _hook(row: Mapping[str, Any]) -> dict[str, Any]:
     command = row.get("command") or ()
     environment = row.get("environment") or {}
     return {
-        "command": ["/bin/sh", "-c", command] if isinstance(command, str) else list(map(str, command)),
+        "command": shlex.split(command) if isinstance(command, str) else list(map(str, command)),
         "user": str(row.get("user") or ""), "working_dir": str(row.get("working_dir") or ""),
         "privileged": row.get("privileged") in (True, "true"),
         "environment": {key: str(item) for key, item in environment.items() if item is not None},
