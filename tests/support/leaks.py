@@ -4,13 +4,13 @@ the directory that the tests work in, processes, mounts, links, nft tables and c
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from envkit.host import nft_read
 
 _PATIENCE = 3.0
 """Seconds within which what is on its way out (a killed process, a namespace that the kernel frees) must be gone."""
@@ -20,8 +20,8 @@ _OWN = ("PYTEST_CURRENT_TEST",)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """variables, directory, mask: of this process. machine: kind -> names, for everything that belongs to an
-    installation below `base`; empty without one."""
+    """variables, directory, mask: of this process. machine: kind -> names of all there are on the machine, whosoever
+    (mounts: below `base`); empty without a base. What is new is looked at closely, which is seldom anything."""
 
     variables: Mapping[str, str]
     directory: str
@@ -33,7 +33,7 @@ class Snapshot:
         mask = os.umask(0o022)
         os.umask(mask)
         variables = {name: value for name, value in os.environ.items() if name not in _OWN}
-        return cls(variables, os.getcwd(), mask, _machine(base) if base else {})
+        return cls(variables, os.getcwd(), mask, _everything(base) if base else {})
 
     def restore(self) -> None:
         """Put the process back, so that the next test is not blamed."""
@@ -48,7 +48,7 @@ def leaks(before: Snapshot, base: str = "") -> str:
     """What is there now and was not before, as lines of text; "" for nothing."""
     deadline = time.monotonic() + _PATIENCE
     found = _process(before)
-    while base and (more := _new(before.machine, _machine(base))):
+    while base and (more := _new(before.machine, base)):
         if time.monotonic() > deadline:
             found += more
             break
@@ -79,16 +79,31 @@ def _process(before: Snapshot) -> list[str]:
     return found
 
 
-def _new(before: Mapping[str, frozenset[str]], now: Mapping[str, frozenset[str]]) -> list[str]:
-    found = {kind: sorted(names - before.get(kind, frozenset())) for kind, names in now.items()}
-    return [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
+def _new(before: Mapping[str, frozenset[str]], base: str) -> list[str]:
+    found = {kind: names - before.get(kind, frozenset()) for kind, names in _everything(base).items()}
+    return [f"{kind}: {', '.join(sorted(names))}" for kind, names in _ours(found, base).items() if names]
 
 
 def _machine(base: str) -> dict[str, frozenset[str]]:
-    tags = _tags(base)
+    """Kind -> names, for everything that belongs to an installation below base."""
+    return _ours(_everything(base), base)
+
+
+def _everything(base: str) -> dict[str, frozenset[str]]:
     return {
-        "processes": _processes(base), "mounts": _mounts(base), "links": _named(os.listdir("/sys/class/net"), tags),
-        "nft tables": _named(_tables(), tags), "control groups": _groups(tags),
+        "processes": frozenset(filter(str.isdigit, os.listdir("/proc"))), "mounts": _mounts(base),
+        "links": frozenset(os.listdir("/sys/class/net")), "nft tables": frozenset(_tables()),
+        "control groups": _all_groups(),
+    }  # fmt: skip
+
+
+def _ours(found: Mapping[str, frozenset[str]], base: str) -> dict[str, frozenset[str]]:
+    """What of all this belongs to an installation below base, processes with their words."""
+    tags = _tags(base) if any(found[kind] for kind in ("links", "nft tables", "control groups")) else ()
+    return {
+        "processes": _processes(base, found["processes"]), "mounts": found["mounts"],
+        "links": _named(found["links"], tags), "nft tables": _named(found["nft tables"], tags),
+        "control groups": _groups_of(found["control groups"], tags),
     }  # fmt: skip
 
 
@@ -100,15 +115,13 @@ def _tags(base: str) -> tuple[str, ...]:
     return tuple({hashlib.sha256(home.encode()).hexdigest()[:6] for home in homes})
 
 
-def _named(names: list[str], tags: tuple[str, ...]) -> frozenset[str]:
+def _named(names: Iterable[str], tags: tuple[str, ...]) -> frozenset[str]:
     ours = [name for name in names if name.startswith(("ek", "envkit-")) or " envkit-" in name]
     return frozenset(name for name in ours if any(tag in name for tag in tags))
 
 
 def _tables() -> list[str]:
-    done = subprocess.run(["nft", "-j", "list", "tables"], capture_output=True, text=True, timeout=20, check=True)
-    rows = [item["table"] for item in json.loads(done.stdout)["nftables"] if "table" in item]
-    return [f"{row['family']} {row['name']}" for row in rows]
+    return [f"{family} {name}" for family in nft_read.FAMILIES for name in nft_read.tables(family)]
 
 
 def _mounts(base: str) -> frozenset[str]:
@@ -117,13 +130,20 @@ def _mounts(base: str) -> frozenset[str]:
 
 
 def _groups(tags: tuple[str, ...]) -> frozenset[str]:
+    return _groups_of(_all_groups(), tags)
+
+
+def _groups_of(paths: Iterable[str], tags: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(path for path in paths if _named([os.path.basename(os.path.dirname(path))], tags))
+
+
+def _all_groups() -> frozenset[str]:
     """Groups of environments; an installation's own empty group stays, and costs nothing."""
     top = "/sys/fs/cgroup"
     found: set[str] = set()
-    for hierarchy in ("", *os.listdir(top)):
-        base = os.path.join(top, hierarchy)
-        if os.path.isdir(base):
-            for name in _named(os.listdir(base), tags):
+    for base in (top, *(os.path.join(top, name) for name in _directories(top))):
+        for name in _directories(base):
+            if name.startswith("envkit-"):
                 found |= {os.path.join(base, name, below) for below in _directories(os.path.join(base, name))}
     return frozenset(found)
 
@@ -135,12 +155,12 @@ def _directories(path: str) -> list[str]:
         return []
 
 
-def _processes(base: str) -> frozenset[str]:
-    """Living children of this process, and all that name a path below base or stand in one."""
+def _processes(base: str, pids: Iterable[str]) -> frozenset[str]:
+    """Those that live and are children of this process, name a path below base or stand in one."""
     found = set()
     me = str(os.getpid())
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or name == me:
+    for name in pids:
+        if name == me:
             continue
         try:
             with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
