@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from envkit.views.terminal import Terminal
 
-_NOT_DRY = frozenset({"build", "pull", "push", "lock", "image", "gc", "init"})
+_NOT_DRY = frozenset({"build", "pull", "push", "lock", "image", "gc", "init", "watch"})
 """What works on files and the store, beside the backend that a dry run replaces."""
 FAILED, USAGE, INTERRUPTED = 1, 125, 130
 
