@@ -1,5 +1,6 @@
 # make run    set this machine up and start the main example
 # make test   set this machine up and run the tests (`pytest -m apps` has the large applications)
+# make test-vm  the tests that boot virtual machines (control groups of version 2)
 # make check  lint and types only
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 ENVKIT := $(abspath $(VENV)/bin/envkit)
 EXAMPLE := examples/guestbook
 
-.PHONY: run test check bench stop setup setup-test clean
+.PHONY: run test test-vm check bench stop setup setup-test clean
 
 run: setup
 	@EXAMPLE=$(EXAMPLE) ENVKIT=$(ENVKIT) sh .ci/run-example
@@ -17,6 +18,10 @@ stop:
 
 test: setup-test
 	@PYTHON=$(VENV)/bin/python sh .ci/tests
+
+test-vm: setup-test
+	@sh .ci/packages vm
+	$(VENV)/bin/python -m pytest -q -m vm tests/vm
 
 check: setup-test
 	$(VENV)/bin/ruff check envkit tests
