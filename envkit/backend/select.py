@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envkit.backend.base import Backend
+    from envkit.backend.features import Declaration
     from envkit.backend.memory.backend import Memory
     from envkit.host.home import Home
 
@@ -49,6 +50,15 @@ def select_backend(name: str, home: Home, place: Mapping[str, Any] | None = None
     near = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(NAMES[:-1])}"
     raise UsageError(f"--backend {name}: there is no such backend", hint=hint)
+
+
+def declarations() -> list[Declaration]:
+    """What every backend says of itself, in the order of the docs."""
+    from envkit.backend.docker.features import DOCKER, PODMAN
+    from envkit.backend.embedded.features import EMBEDDED
+    from envkit.backend.swarm.features import SWARM
+
+    return [EMBEDDED, DOCKER, PODMAN, SWARM]
 
 
 def _memory(home: Home) -> Memory:

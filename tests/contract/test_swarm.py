@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rig import Rig, swarm_rig
+from tests.contract.rig import Rig
+from tests.contract.swarm_rig import swarm_rig
 from tests.contract.test_contract import NAMES, contract
 from tests.support.swarm import swarm
 

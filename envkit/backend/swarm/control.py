@@ -132,8 +132,14 @@ _CHANGES: Mapping[str, Callable[[dict[str, Any]], bool]] = {"stop": _stop, "star
 
 
 def container_of(cluster: Cluster, environment: str, address: Address, what: str) -> tuple[Engine, str]:
-    """(the engine of the node that runs it, the container's id) of a replica. Raises NotFoundError, ConflictError when
-    it does not run, UnsupportedError when its node is out of reach."""
+    """(the engine of the node that runs it, the container's id) of a replica. Raises what task_of does, and
+    UnsupportedError when its node is out of reach."""
+    task, identity = task_of(cluster, environment, address)
+    return cluster.engine_of(str(task["NodeID"]), f"{address} ({what})"), identity
+
+
+def task_of(cluster: Cluster, environment: str, address: Address) -> tuple[Mapping[str, Any], str]:
+    """(the task, its container's id) of a replica. Raises NotFoundError, ConflictError when it does not run."""
     row = find(cluster, environment, address.name)
     shown = tasks.shown(row, cluster.tasks([row["ID"]]))
     if not 0 < address.index <= len(shown):
@@ -145,7 +151,7 @@ def container_of(cluster: Cluster, environment: str, address: Address, what: str
     if not identity or tasks.state(task) != "running":
         why = tasks.error(task) or tasks.state(task)
         raise ConflictError("An instance does not run", f"{address}: {why}", f"envkit logs {address.name}")
-    return cluster.engine_of(str(task["NodeID"]), f"{address} ({what})"), identity
+    return task, identity
 
 
 def _one(cluster: Cluster, environment: str, address: Address, verb: str, signal: str) -> None:

@@ -63,6 +63,8 @@ def service(name: str, spec: Mapping[str, Any], place: Place) -> dict[str, Any]:
         for key, own in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
             if key in spec:
                 body[own] = rollout(spec[key])
+        if task["RestartPolicy"]["Condition"] == "none":  # to the managers, a task that ends well has failed an update
+            body["UpdateConfig"] = {**rollout(spec.get("update") or {}), "FailureAction": "continue"}
     return body
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from envkit.backend.base import Usage
 from envkit.backend.engine_api import EngineNotFoundError
 from envkit.backend.ownership import owner_of
 from envkit.backend.swarm import tasks
-from envkit.backend.swarm.control import container_of
+from envkit.backend.swarm.control import container_of, task_of
 from envkit.backend.swarm.observe import by_service
 from envkit.errors import EnvkitError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from envkit.address import Address
@@ -24,18 +26,29 @@ _KINDS = {0: "changed", 1: "added", 2: "deleted"}
 
 def copy_from(cluster: Cluster, environment: str, address: Address, path: str) -> Iterator[bytes]:
     """See backend.base.Backend.copy_from."""
-    engine, identity = container_of(cluster, environment, address, "cp")
+    task, identity = task_of(cluster, environment, address)
+    engine = cluster.engine_of(str(task["NodeID"]), f"{address} (cp)")
+    if _is_hidden(task, path) and (found := _by_tar(engine, identity, path)) is not None:
+        yield found
+        return
     chunks = engine.stream(f"/containers/{identity}/archive", path=path)
     try:
         first = next(chunks, b"")
     except EngineNotFoundError as error:
-        found = _by_tar(engine, identity, path)  # the engine looks at no tmpfs, where secrets are
-        if found is None:
-            raise NotFoundError("There is no such file", f"{path} in {address}", error.message) from error
-        yield found
-        return
+        raise NotFoundError("There is no such file", f"{path} in {address}", error.message) from error
     yield first
     yield from chunks
+
+
+def _is_hidden(task: Mapping[str, Any], path: str) -> bool:
+    """Whether a path lies where an engine does not look for its archive: on a tmpfs, as secrets do."""
+    spec: Mapping[str, Any] = task["Spec"].get("ContainerSpec") or {}
+    places = ["/run/secrets"] * bool(spec.get("Secrets"))
+    places += [row["Target"] for row in spec.get("Mounts") or () if row.get("Type") == "tmpfs"]
+    names = [str((row.get("File") or {}).get("Name") or "") for row in spec.get("Secrets") or ()]
+    files = [os.path.join("/run/secrets", name) for name in names]
+    whole = os.path.normpath(path)
+    return whole in files or any(whole == place or whole.startswith(f"{place.rstrip('/')}/") for place in places)
 
 
 def _by_tar(engine: Engine, identity: str, path: str) -> bytes | None:
