@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from envkit.backend.embedded import hosts
 from envkit.backend.embedded.network_observe import ANY, FAMILY, table_name
-from envkit.backend.embedded.network_state import Network, State, load, locked, network_of, save
+from envkit.backend.embedded.network_state import Member, Network, State, load, locked, network_of, save
 from envkit.backend.embedded.ports import published_rows
 from envkit.errors import NotFoundError
 from envkit.host import nft, nft_read
@@ -51,8 +51,23 @@ def take_over(home: Home, environment: str, successors: Mapping[str, str]) -> No
             member.published = member.live and bool(member.ports)
         if any(member.ports for member in concerned):
             load_table(home, state)
+            _lead_anew([member for member in concerned if not member.live])
         save(home, state)
     hosts.refresh(home, environment)
+
+
+def _lead_anew(former: Sequence[Member]) -> None:
+    """Datagrams to the published ports of these instances go where the rules say now: they have no connection that
+    ends some day."""
+    wanted = {
+        address
+        for member in former if any(port["protocol"] == "udp" for port in member.ports)
+        for item in member.endpoints.values() for address in (item.ipv4, item.ipv6) if address
+    }  # fmt: skip
+    if wanted:
+        from envkit.host.conntrack import forget_flows
+
+        forget_flows(wanted)
 
 
 def rebuild(home: Home, environment: str) -> None:
@@ -84,14 +99,14 @@ def bridges_in_force(home: Home, state: State) -> set[str]:
 
 
 def networks_of(home: Home, state: State) -> list[Network]:
-    """The environment's own networks, and the external ones that still exist."""
+    """The environment's own bridges, and the external ones that still exist."""
     found = list(state.networks.values())
     for key in state.external:
         try:
             found.append(network_of(home, state, key))
         except NotFoundError:
             continue
-    return sorted(found, key=lambda network: network.bridge)
+    return sorted((network for network in found if network.is_bridge), key=lambda network: network.bridge)
 
 
 def script(name: str, networks: Sequence[Network], rows: Iterable[tuple[Port, str, str]]) -> str:

@@ -247,9 +247,50 @@ def test_subnets_in_use_are_found_and_avoided(world):
         world.network("two", subnets=[{"subnet": "10.77.0.128/25"}])
     chosen = {item["subnet"] for number in range(5) for item in world.network(f"n{number}").subnets}
     assert len(chosen) == 5
-    with pytest.raises(UnsupportedError, match="macvlan"):
-        world.network("lan", driver="macvlan")
+    with pytest.raises(UnsupportedError, match="weave"):
+        world.network("lan", driver="weave")
     assert network.problems({"name": "x", "driver_opts": {"odd": "1"}})[0][0] == "driver_opts.odd"
+
+
+def test_instances_of_a_macvlan_are_machines_of_the_parents_network(world):
+    subnets = [{"subnet": "203.0.113.0/24", "gateway": OUTSIDE, "ip_range": "203.0.113.64/26", "aux_addresses": {
+        "host": HOST}}]  # fmt: skip
+    options = {"parent": "wan0", "macvlan_mode": "bridge"}
+    made = world.network("lan", driver="macvlan", driver_opts=options, subnets=subnets)
+    assert (made.link, made.bridge, made.mtu, made.gateways) == ("wan0", "", 1400, [])
+    world.network()
+    web = world.attach("web", networks={"lan": {"gw_priority": 1}, "default": {}}, published=[tcp(8080)])
+    db = world.attach("db", networks=("lan",))
+    world.serve(db)
+    assert world.hosts(web)["db"] == [other_address(db)]
+    assert world.ask(web, other_address(db)) == web.endpoints["lan"].ipv4
+    assert other_address(db).startswith("203.0.113.")
+    server = world.host.serve(world.host.outside, OUTSIDE, 80)
+    world.servers.append(server)
+    assert world.ask(db, OUTSIDE) == other_address(db), "nothing is translated on the way"
+    assert world.ask(None, other_address(db)) != HOST, "a macvlan and its parent do not talk, as with Docker"
+    again = attach.attach_many(world.home, "shop", [world.request("web", networks=("lan",))])
+    assert again
+    observation = Observation(world.home, "shop")
+    assert observation.networks()["lan"].expected == observation.networks()["lan"].actual
+    assert all(side == {} for side in observation.instance(db.id))
+    assert links.index_of("wan0")
+    with pytest.raises(NotFoundError, match="parent interface"):
+        world.network("gone", driver="macvlan", driver_opts={"parent": "nope0"})
+    assert network.problems({"driver": "macvlan", "driver_opts": {"macvlan_mode": "vepa"}})[0][0].endswith("_mode")
+
+
+def test_a_macvlan_without_a_parent_is_a_world_of_its_own(world):
+    made = world.network("lan", driver="macvlan")
+    assert made.internal
+    assert made.bridge.startswith("ek")
+    one, other = world.attach("one", networks=("lan",)), world.attach("other", networks=("lan",))
+    world.serve(other)
+    assert world.ask(one, other_address(other)) == other_address(one)
+    assert (one.gateway, world.ask(one, OUTSIDE)) == ("", "Network is unreachable")
+    assert other_address(one) not in {address.partition("/")[0] for _, address in links.addresses()}
+    with open(os.path.join(one.directory, "resolv.conf")) as file:
+        assert "nameserver" not in file.read()
 
 
 def test_what_nobody_knows_of_is_swept(world):
@@ -384,3 +425,74 @@ def test_a_kill_at_any_step_is_made_good_by_the_next_run(world):
         life.down()
         assert network_state.environments(world.home) == []
         assert network.sweep(world.home) == [], (name, count)
+
+
+_NAMED = """
+import socket, threading
+s = socket.socket(socket.AF_INET, socket.SOCK_{kind})
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 80))
+{listen}
+print("ready", flush=True)
+
+def answer(c):
+    while c.recv(9): c.sendall({name!r}.encode())
+
+while True:
+    if {stream}:
+        c, a = s.accept()
+        threading.Thread(target=answer, args=[c]).start()
+    else:
+        d, a = s.recvfrom(100); s.sendto({name!r}.encode(), a)
+"""
+_CLIENT = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_{kind}); s.settimeout(5); s.connect(({host!r}, 8080))
+for line in sys.stdin:
+    s.send(b"?"); print(s.recv(100).decode(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_successor_takes_over_names_and_ports(world, protocol):
+    """Whoever asks anew is led to it; a connection stays where it is, while datagrams have none and follow."""
+    kind = "STREAM" if protocol == "tcp" else "DGRAM"
+    world.network()
+    port = tcp(8080, protocol=protocol)
+    old = world.attach("web", published=[port])
+    other = world.attach("other")
+    world.publish(old)
+    new = world.attach("web", published=[port], live=False)
+    for member, name in ((old, "old"), (new, "new")):
+        code = _NAMED.format(kind=kind, listen="s.listen(9)" if protocol == "tcp" else "", stream=protocol == "tcp",
+                             name=name)  # fmt: skip
+        server = world.host.start(member.netns, ["python3", "-c", code], stdout=subprocess.PIPE)
+        assert server.stdout.readline() == b"ready\n"
+        world.servers.append(server)
+
+    def client():
+        code = _CLIENT.format(kind=kind, host=HOST)
+        found = world.host.start(
+            world.host.outside, ["python3", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        world.servers.append(found)
+        return found
+
+    def ask(process):
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        return process.stdout.readline().decode().strip()
+
+    before = client()
+    assert ask(before) == "old"
+    assert world.hosts(other)["web"] == [other_address(old)]
+    publish.take_over(world.home, "shop", {new.id: old.id})
+    assert world.hosts(other)["web"] == [other_address(new)]
+    assert ask(client()) == "new"
+    assert ask(before) == ("old" if protocol == "tcp" else "new")
+    publish.take_over(world.home, "shop", {new.id: old.id})  # harmless
+    assert ask(client()) == "new"
+    attach.detach_many(world.home, "shop", [old.id])
+    assert ask(client()) == "new"
+    publish.take_over(world.home, "shop", {new.id: old.id})
+    assert world.hosts(other)["web"] == [other_address(new)]
