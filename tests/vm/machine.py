@@ -24,7 +24,8 @@ PACKAGES = (
     "udev",
 )  # fmt: skip
 MODULES = ("virtio_pci", "virtio_blk", "ext4")
-GUEST = ("envkit", "schemas", "templates", "tests/__init__.py", "tests/support", "tests/vm")
+GUEST = ("envkit", "schemas", "templates", "pyproject.toml", "tests")
+_LEFT_OUT = ("__pycache__", "tests/apps")
 SIZE = "3G"
 READY, OVER = "envkit-guest: begin", "envkit-guest: end"
 
@@ -119,8 +120,7 @@ def boot(cache: str, work: str, *, systemd: bool, timeout: float = 1500, argumen
     archive = os.path.join(work, "guest.tar")
     with tarfile.open(archive, "w") as file:
         for name in GUEST:
-            if (ROOT / name).exists():
-                file.add(ROOT / name, name, filter=lambda item: None if "__pycache__" in item.name else item)
+            file.add(ROOT / name, name, filter=lambda item: None if item.name.endswith(_LEFT_OUT) else item)
     init = "" if systemd else "init=/usr/local/sbin/plain-init"
     words = f"root=/dev/vda rw console=ttyS0 quiet panic=-1 loglevel=3 systemd.mask=serial-getty@ttyS0.service {init}"
     console = os.path.join(work, "console")
