@@ -16,6 +16,7 @@ import pytest
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
+from envkit.host.mountinfo import mount_table
 from tests.support.boxes import LOOP
 from tests.support.instances import until
 from tests.support.project import Project
@@ -33,6 +34,8 @@ FILES = {
             ports: ["18490:80"]
             volumes: ["data:/data", "./notes:/notes:ro"]
             tmpfs: [/scratch]
+            secrets: [token]
+            configs: [{{source: settings, target: /etc/settings}}]
             oom_score_adj: 100
             ulimits: {{nofile: {{soft: 512, hard: 1024}}}}
             cap_drop: [ALL]
@@ -44,10 +47,16 @@ FILES = {
             read_only: false
             restart: "no"
             user: "1000:1000"
-        volumes: {{data: {{}}}}
+            volumes: ["memory:/memory"]
+        volumes:
+          data: {{labels: {{team: blue}}}}
+          memory: {{driver_opts: {{type: tmpfs, device: tmpfs, o: "size=1m"}}}}
+        secrets: {{token: {{file: ./token}}}}
+        configs: {{settings: {{content: "colour = green"}}}}
         networks: {{default: {{}}}}
         """,
     "notes/readme": "read me\n",
+    "token": "sesame",
 }
 
 
@@ -58,6 +67,7 @@ from envkit.backend.embedded import conmon, instance, record
 from envkit.backend.embedded.runtime import runtime_of
 from envkit.backend.embedded.session import engine_of
 from envkit.host.home import Home
+from envkit.host.mountinfo import mount_table
 home = Home(sys.argv[1])
 engine_of(home).enter()
 found = record.find(home, "drift", Address("service", sys.argv[2]))
@@ -169,6 +179,40 @@ def bridge(hands: Hands) -> str:
         return str(json.load(file)["networks"]["default"]["bridge"])
 
 
+def volume_record(name: str, change: Callable[[dict[str, Any]], None]) -> Callable[[Hands], None]:
+    """Edit a volume's record by hand."""
+
+    def act(hands: Hands) -> None:
+        path = f"{hands.home.volumes}/drift_{name}/volume.json"
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+        change(value["spec"])
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+
+    return act
+
+
+def in_engine(script: str, service: str = "web") -> Callable[[Hands], None]:
+    """A script in the engine's mount namespace; MINE is the directory with the instance's secrets and configs."""
+    inner = "MINE=$AT/run/environments/drift/materials/$ID; " + script
+    return lambda hands: hands.sh(f"nsenter -t $(cat $REC/conmon.pid) -m sh -ec '{inner}'", service)
+
+
+def other_layers(hands: Hands) -> None:
+    """The container is started anew on a root that has one layer more."""
+    with open(hands.record("config.json"), encoding="utf-8") as file:
+        root = json.load(file)["root"]["path"]
+    with open(hands.record("conmon.pid"), encoding="utf-8") as file:
+        row = next(row for row in mount_table(int(file.read())) if row.target == root)
+    lowers = ":".join(item.partition("=")[2] for item in row.super_options.split(",") if item.startswith("lowerdir"))
+    inside = "mkdir -p $AT/run/foreign/root; nsenter -t $(cat $REC/conmon.pid) -m"
+    hands.sh(f"{inside} mount -r -t overlay -o lowerdir=$AT/run/foreign:$LOWERS none $AT/run/foreign/root",
+             LOWERS=lowers)  # fmt: skip
+    hands.rebuild("web", lambda config: config["root"].update(path=f"{hands.home.run}/foreign/root"))
+    hands.sh(f"{inside} umount -l $AT/run/foreign/root; rmdir $AT/run/foreign/root $AT/run/foreign")
+
+
 WEB = "service.web"
 MEMORY = ("memory.max", "memory.limit_in_bytes")
 AGAIN = "mount -o remount,bind,"
@@ -241,6 +285,35 @@ KINDS: dict[str, tuple[Callable[[Hands], None], set[str]]] = {
     "another user": (
         rebuilt(lambda config: config["process"]["user"].update(uid=1001), "loose"), {"service.loose process.uid"},
     ),
+    "a secret that was written by hand": (
+        in_engine("echo tell-tale > $MINE/0"), {f"{WEB} mounted[/run/secrets/token].content"},
+    ),
+    "a secret that everybody can read": (
+        in_engine("chmod 644 $MINE/0"), {f"{WEB} mounted[/run/secrets/token].mode"},
+    ),
+    "a config that was written from inside": (
+        nsenter("sh -c 'mount -o remount,bind,rw none /etc/settings && echo red > /etc/settings"
+                " && mount -o remount,bind,ro,nosuid,nodev none /etc/settings'"),
+        {f"{WEB} mounted[/etc/settings].content"},
+    ),
+    "a config of somebody else's": (in_engine("chown 7:7 $MINE/1"), {f"{WEB} mounted[/etc/settings].owner"}),
+    "a host that was added": (lambda hands: hands.sh("echo 203.0.113.9 evil >> $REC/hosts"), {f"{WEB} etc.hosts"}),
+    "another name server": (
+        lambda hands: hands.sh("echo nameserver 203.0.113.9 > $REC/resolv.conf"), {f"{WEB} etc.resolv.conf"},
+    ),
+    "another host name in its file": (
+        lambda hands: hands.sh("echo intruder > $REC/hostname", "loose"), {"service.loose etc.hostname"},
+    ),
+    "a volume's label": (
+        volume_record("data", lambda spec: spec["labels"].update(team="red")), {"volume.data labels.team"},
+    ),
+    "a volume's options": (
+        volume_record("memory", lambda spec: spec["driver_opts"].update(o="size=2m")), {"volume.memory driver_opts.o"},
+    ),
+    "a volume that was mounted otherwise": (
+        in_engine("mount -o remount,size=3m $AT/volumes/drift_memory/data", "loose"), {"volume.memory driver_opts.o"},
+    ),
+    "a root of other layers": (other_layers, {f"{WEB} image_digest"}),
     "a volume that was removed": (
         lambda hands: hands.sh("rm -rf $AT/volumes/drift_data"), {f"{WEB} mounted[/data].source"},
     ),
@@ -253,7 +326,7 @@ def _neighbour(hands: Hands) -> str:
         return str(json.load(file)["networks"]["default"]["ipv4"])
 
 
-GROUPS = 6
+GROUPS = 7
 """The kinds share environments: each is mended before the next one."""
 
 

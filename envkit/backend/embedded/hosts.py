@@ -161,9 +161,16 @@ def refresh(home: Home, environment: str) -> None:
 def write_in_place(path: str, content: str) -> None:
     """Make a file hold content without changing its inode; untouched when it does so already.
 
-    A reader in the middle sees old and new lines mixed, never an empty file.
+    A reader in the middle sees old and new lines mixed, never an empty file. The same is kept beside it, as `.NAME`,
+    so that what another hand writes is seen (`sealed`).
     """
-    data = content.encode()
+    data = content.encode(errors="surrogateescape")
+    directory, _, name = path.rpartition("/")
+    _hold(f"{directory}/.{name}", data)
+    _hold(path, data)
+
+
+def _hold(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         if os.pread(descriptor, len(data) + 1, 0) == data:
@@ -189,10 +196,11 @@ def resolv_conf(
     key = member.gateway or next(iter(member.endpoints))
     network = networks[member.endpoints[key].network]
     further = (member.dns or outside.nameservers) if member.gateway else ()
+    own = (network.gateway(4) or network.gateway(6),) if network.is_bridge else ()
     domains = tuple(search) or outside.search
     inherited = [option for option in outside.options if not option.startswith("ndots:")]
     return ResolvConf(
-        (network.gateway(4) or network.gateway(6), *further)[:MAX_SERVERS],
+        (*own, *further)[:MAX_SERVERS],
         () if domains == (".",) else domains,
         tuple(options) or (*inherited, "ndots:0"),
     ).text()

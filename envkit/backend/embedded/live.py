@@ -6,7 +6,7 @@ environment is compared only while it is still the program that was started, and
 
 from __future__ import annotations
 
-from envkit.backend.embedded import vitals
+from envkit.backend.embedded import sealed, vitals
 from envkit.backend.embedded.record import slurp
 
 TYPE_CHECKING = False
@@ -65,7 +65,22 @@ def compare(record: Record, pid: int, hostname: str | None) -> Facts:
         from envkit.backend.embedded.mounted import compare_mounts
 
         compare_mounts(facts, before, after, may_mount=bool(made["capabilities"] & _SYS_ADMIN))
+        _layers(facts, record, before, after)
+    sealed.compare(facts, record, made)
     return facts
+
+
+def _layers(facts: Facts, record: Record, before: bytes, after: bytes) -> None:
+    """Whether the root is still made of the image's layers: another start of the container may have had others."""
+    from envkit.backend.embedded.mounted import lowers_of
+
+    was, now = lowers_of(before), lowers_of(after)
+    if was and now and was != now and "root.source" not in facts.expected:
+        from envkit.image.store import Store
+
+        trees = {image.trees[::-1]: image.digest for image in Store(record.home).list()}
+        found = [digest for stack, digest in trees.items() if stack and stack == now[: len(stack)]]
+        facts.differ("image_digest", record.image_digest, found[0] if found else "other layers")
 
 
 def _privileges(facts: Facts, made: Mapping[str, Any], pid: int) -> None:

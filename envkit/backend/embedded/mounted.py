@@ -67,6 +67,13 @@ def compare_mounts(facts: Facts, before: bytes, after: bytes, *, may_mount: bool
             facts.differ(f"mounted[{target}]", None, row.what)
 
 
+def lowers_of(table: bytes) -> tuple[str, ...]:
+    """The lower directories of the overlay that is the root, top first; () when it is none."""
+    row = _tops(table).get("/")
+    options = row.superblock.split(",") if row is not None and row.kind == "overlay" else []
+    return tuple(item.partition("=")[2] for item in options if item.startswith(("lowerdir+=", "lowerdir=")))
+
+
 def _tops(table: bytes) -> dict[str, _Row]:
     """Target -> the mount that is seen there: of several at one place the last."""
     found: dict[str, _Row] = {}

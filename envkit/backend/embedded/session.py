@@ -216,6 +216,10 @@ class EmbeddedSession:
         if change.action.replaces:
             self._destroy_volume(str(before.get("name") or name), change)
         volumes.release_key(self.home, self.environment.name, change.address.name, keep=name)
+        if any(item.path == "driver_opts.o" for item in change.attributes) and not change.action.replaces and (
+            before.get("driver_opts") == spec.get("driver_opts")
+        ):  # fmt: skip
+            volumes.mount_as_before(self.home, name)
         wanted = volumes.Volume(name, self.environment.name, change.address.name, spec, change.resource.fingerprint)
         volumes.ensure(self.home, wanted)
 
