@@ -249,6 +249,7 @@ def shown(context: Context, emit: Emit) -> Emit:
 
 
 def _apply_saved(context: Context, path: str) -> int:
+    from envkit.plan.manner import Manner
     from envkit.plan.saved import check_saved
     from envkit.reconcile.saved import read_saved
 
@@ -266,7 +267,7 @@ def _apply_saved(context: Context, path: str) -> int:
         context.terminal.err(render_plan(made, context.terminal.err_style, base=context.cwd) + "\n")
     if not _consents(context, made):
         return 1
-    return carry_out(context, made, loaded.environment, loaded.materials)
+    return carry_out(context, made, loaded.environment, loaded.materials, Manner(exact=True))
 
 
 def _save(made: Plan, path: str) -> None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 class Manner:
     """start: False: instances are made and not started, and those that are there are left as they are. timeout: seconds
     of grace for every instance that goes or is restarted, None: what its spec says. drop_anonymous: the anonymous
-    volumes of every instance that goes are removed with it."""
+    volumes of every instance that goes are removed with it. exact: nothing is made that the plan has not foreseen,
+    though it vanished meanwhile (a saved plan)."""
 
     start: bool = True
     timeout: float | None = None
     drop_anonymous: bool = False
+    exact: bool = False
 
 
 def in_manner(changes: Sequence[Change], manner: Manner) -> Sequence[Change]:

@@ -46,7 +46,7 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
 
     The plan is made again under the lock, unless it comes from a look (observed) so fresh that nobody has had the lock
     since: what somebody else has done meanwhile is not done twice, and nothing is done to an address that the plan left
-    alone. Where the plan could not know an image's digest, services are planned again
+    alone, unless there is nothing any more. Where the plan could not know an image's digest, services are planned again
     once it is built, so that an image that comes out the same replaces nothing. A failure skips what requires it and
     nothing else. Raises InputError for a plan with errors, ConflictError when the lock is not had, KeyboardInterrupt
     after an interrupt (the journal is written first). command: what the journal calls it instead of apply or down.
@@ -177,7 +177,10 @@ class _Run:
         return kept
 
     def _within(self, change: Change, planned: Change | None) -> Change:
-        """The change, or nothing at all where the plan did not foresee one, or no loss of data."""
+        """The change, or nothing at all where the plan did not foresee one, or no loss of data. What has vanished while
+        somebody else held the lock is made, as the plan took it for granted."""
+        if change.action is Action.CREATE and not (self._plan.partial or self.manner.exact):
+            return change
         if planned is not None and (planned.loses_data or not change.loses_data):
             return change
         return replace(change, action=Action.NOOP, attributes=(), requires=(), loses_data=False)

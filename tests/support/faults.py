@@ -38,7 +38,7 @@ services:
   db:
     <<: *box
     volumes: ["data:/data", "/anonymous"]
-    healthcheck: {test: [CMD, test, -d, /data], interval: 100ms}
+    healthcheck: {test: [CMD, test, -d, /data], interval: 1s}
   cache: {<<: *box, tmpfs: [/tmp], read_only: true, secrets: [token]}
   web:
     <<: *box

@@ -8,6 +8,7 @@ import os
 
 from envkit.backend.embedded import images
 from envkit.backend.embedded.supervision import is_running
+from envkit.host import leftovers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 def maintain(home: Home, environment: str) -> None:
     """Start the supervisor again if it has died while instances are there; finish a removal that was cut off."""
     images.remember(home)
+    leftovers.sweep((home.root, home.environment(environment), os.path.join(home.cache, "environments")))
     if is_running(home, environment) or not os.path.isdir(home.instances(environment)):
         return
     from envkit.backend.embedded import record as records

@@ -114,7 +114,7 @@ class Record:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
             write_atomic(self.path("record.json"), data, 0o600)
             return
-        temporary = self.path(".record.json.new")
+        temporary = self.path(f".record.json.{os.getpid()}.{os.urandom(4).hex()}")  # see host.leftovers
         spill(temporary, data)
         os.rename(temporary, self.path("record.json"))
 

@@ -338,7 +338,7 @@ class Supervised:
 
     def _save(self, name: str, value: dict[str, Any]) -> None:
         """Write a state file in the record directory, whole or not at all; a directory that is gone is fine."""
-        temporary = f"{self.directory}/.{name}.new"
+        temporary = f"{self.directory}/.{name}.{os.getpid()}.{os.urandom(4).hex()}"  # see host.leftovers
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(json.dumps(value).encode())

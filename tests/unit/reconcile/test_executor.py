@@ -18,6 +18,7 @@ from envkit.errors import ApplyError, ConflictError, InputError
 from envkit.events import Event, EventKind
 from envkit.host.home import Home
 from envkit.observed.state import Health
+from envkit.plan.manner import Manner
 from envkit.plan.model import Action, Change
 from envkit.plan.planner import make_plan
 from envkit.reconcile.apply import apply_plan
@@ -213,13 +214,14 @@ def test_a_plan_whose_work_somebody_else_has_done_does_nothing(home: Home) -> No
     assert len(outcome.unchanged) == 4
 
 
-def test_what_the_plan_left_alone_is_left_alone(home: Home) -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_the_plan_left_alone_is_left_alone_unless_it_has_vanished(home: Home, exact: bool) -> None:
     memory = Memory()
     apply(memory, shop(), home)
     plan = make_plan(shop(), memory.observe(shop()), memory.capabilities(), replace=["service.web"])
     memory.world.things["shop"][Address("network", "default")].missing = True
-    outcome = apply(memory, shop(), home, plan=plan)
-    assert [str(item) for item in outcome.done] == ["service.web"]
+    outcome = apply(memory, shop(), home, plan=plan, manner=Manner(exact=exact))
+    assert [str(item) for item in outcome.done] == ["network.default"] * (not exact) + ["service.web"]
 
 
 def test_an_unhealthy_dependency_fails_the_apply_and_the_next_one_mends(home: Home) -> None:
