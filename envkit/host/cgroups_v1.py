@@ -166,6 +166,7 @@ class CgroupsV1(Cgroups):
         )
 
     def monitors(self, environment: str) -> list[str]:
-        """Where a limit or an end of others' would end them; the hierarchy without controllers is how systemd kills."""
-        tops = (self.controllers.get("memory"), self.controllers.get("pids"), self._named)
+        """Where others could end them: by a limit on memory, or as systemd does it, by its own hierarchy. No more, as
+        each move waits for the whole machine (cgroup_threadgroup_rwsem)."""
+        tops = (self.controllers.get("memory"), self._named if os.path.isdir("/run/systemd/system") else "")
         return [f"{top}{self.parent}/{environment}/monitors" for top in tops if top]
