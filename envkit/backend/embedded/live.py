@@ -6,6 +6,8 @@ environment is compared only while it is still the program that was started, and
 
 from __future__ import annotations
 
+import os
+
 from envkit.backend.embedded import sealed, vitals
 from envkit.backend.embedded.record import slurp
 
@@ -47,12 +49,12 @@ def compare(record: Record, pid: int, hostname: str | None) -> Facts:
     made = vitals.read(record)
     if made is None:
         return facts
-    config = slurp(record.path("config.json"))
-    if config is not None and vitals.digest_of(config) != made["digest"]:
+    if _is_edited(record, made):
         facts.differ("bundle", "as written", "changed")
     if made["hostname"] is not None and hostname not in (None, made["hostname"]):
         facts.differ("process.hostname", made["hostname"], hostname)
     _privileges(facts, made, pid)
+    _mounts(facts, record, made, pid)
     _environment(facts, made, pid)
     _ulimits(facts, made, pid)
     if made["oom_score_adj"] is not None:
@@ -60,21 +62,43 @@ def compare(record: Record, pid: int, hostname: str | None) -> Facts:
         if now is not None and int(now) != made["oom_score_adj"]:
             facts.differ("process.oom_score_adj", made["oom_score_adj"], int(now))
     _cgroup(facts, record, pid)
-    before, after = slurp(record.path(vitals.MOUNTS)), slurp(f"/proc/{pid}/mountinfo")
-    if before and after and before != after:
-        from envkit.backend.embedded.mounted import compare_mounts
-
-        compare_mounts(facts, before, after, may_mount=bool(made["capabilities"] & _SYS_ADMIN))
-        _layers(facts, record, before, after)
     sealed.compare(facts, record, made)
     return facts
 
 
-def _layers(facts: Facts, record: Record, before: bytes, after: bytes) -> None:
-    """Whether the root is still made of the image's layers: another start of the container may have had others."""
-    from envkit.backend.embedded.mounted import lowers_of
+def glance(record: Record, pid: int) -> Facts:
+    """What compare() says of mounts and privileges alone, which is what matters most and costs least (two files of
+    /proc: 0.2 ms, compared with 0.7 ms for everything)."""
+    facts = Facts()
+    made = vitals.read(record)
+    if made is not None:
+        _privileges(facts, made, pid)
+        _mounts(facts, record, made, pid)
+    return facts
 
-    was, now = lowers_of(before), lowers_of(after)
+
+def _is_edited(record: Record, made: Mapping[str, Any]) -> bool:
+    """Whether config.json is another one than was written."""
+    try:
+        if vitals.signature_of(os.stat(record.path("config.json"))) == made.get("signature"):
+            return False
+    except FileNotFoundError:
+        return False
+    config = slurp(record.path("config.json"))
+    return config is not None and vitals.digest_of(config) != made["digest"]
+
+
+def _mounts(facts: Facts, record: Record, made: Mapping[str, Any], pid: int) -> None:
+    before, after = slurp(record.path(vitals.MOUNTS)), slurp(f"/proc/{pid}/mountinfo")
+    if before and after and before != after:
+        from envkit.backend.embedded.mounted import compare_mounts, lowers_of
+
+        compare_mounts(facts, before, after, may_mount=bool(made["capabilities"] & _SYS_ADMIN))
+        _layers(facts, record, lowers_of(before), lowers_of(after))
+
+
+def _layers(facts: Facts, record: Record, was: tuple[str, ...], now: tuple[str, ...]) -> None:
+    """Whether the root is still made of the image's layers: another start of the container may have had others."""
     if was and now and was != now and "root.source" not in facts.expected:
         from envkit.image.store import Store
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 _TWO = "2: a replacement is under way, or was cut off"
 FEW = 16
-"""So many instances are looked at closely in any case: half a millisecond each."""
+"""So many instances are looked at closely in any case: half a millisecond each. Of more, a quick look sees mounts and
+privileges (0.2 ms each)."""
 
 
 def observe(
@@ -77,7 +78,8 @@ def _differ(environment: Environment, present: Iterable[Record]) -> bool:
 def _service(
     home: Home, record: Record, status: Status, wires: wiring.Observer | None, hostnames: Mapping[int, str] | None
 ) -> ObservedResource:
-    """hostnames: what processes see as their host's name; None: the process itself is not looked at."""
+    """hostnames: what processes see as their host's name; None: of the process itself only mounts and privileges are
+    looked at, and without wires nothing."""
     attempts = small_file(record, "supervisor.json")
     state = _shown_state(status, attempts)
     expected: dict[str, Any] = {"state": InstanceState.RUNNING.value}
@@ -100,6 +102,10 @@ def _service(
                 wanted, wired = wires.inside(record, status.pid)
                 expected.update(wanted)
                 actual.update(wired)
+        elif wires is not None:
+            found = live.glance(record, status.pid)
+            expected.update(found.expected)
+            actual.update(found.actual)
         if record.healthcheck and health_of(record, status) is Health.UNHEALTHY:
             expected["health"], actual["health"] = Health.HEALTHY.value, Health.UNHEALTHY.value
     return ObservedResource(

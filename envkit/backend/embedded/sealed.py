@@ -14,6 +14,7 @@ import time
 
 from envkit.backend.embedded.record import slurp, spill
 from envkit.backend.embedded.status import monitor_pid
+from envkit.backend.embedded.vitals import signature_of
 from envkit.lean import json, sha256
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def _material(facts: Facts, record: Record, row: Mapping[str, Any], path: str) -
         info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return  # the mount table tells that it is gone, the monitor's pid that it has ended
-    if _signature(info) == row["signature"]:
+    if signature_of(info) == row["signature"]:
         return
     place = f"mounted[{row['target']}]"
     if _digest(record, slurp(path) or b"") != row["digest"]:
@@ -91,7 +92,7 @@ def keep_materials(record: Record, files: Iterable[tuple[str, str]]) -> None:
     for target, path in files:
         info = os.stat(path)
         rows.append({
-            "target": target, "path": path, "signature": _signature(info),
+            "target": target, "path": path, "signature": signature_of(info),
             "digest": _digest(record, slurp(path) or b""), "mode": f"{info.st_mode & 0o7777:04o}",
             "owner": f"{info.st_uid}:{info.st_gid}",
         })  # fmt: skip
@@ -105,10 +106,6 @@ def mend(record: Record, paths: Iterable[str]) -> None:
     for name in NAMES:
         if f"etc.{name}" in paths and (text := slurp(record.path(f".{name}"))) is not None:
             write_in_place(record.path(name), text.decode(errors="surrogateescape"))
-
-
-def _signature(info: os.stat_result) -> list[int]:
-    return [info.st_ino, info.st_size, info.st_ctime_ns]
 
 
 def _digest(record: Record, content: bytes) -> str:

@@ -6,6 +6,8 @@ REC/mounts is the mount table as the runtime left it (kept by `instance.create`)
 
 from __future__ import annotations
 
+import os
+
 from envkit.backend.embedded.capabilities import ALL
 from envkit.backend.embedded.record import slurp, spill
 from envkit.lean import json, sha256
@@ -23,6 +25,11 @@ FILE, MOUNTS = "vitals.json", "mounts"
 def digest_of(config: bytes) -> str:
     """The digest of a config.json."""
     return sha256(config).hexdigest()
+
+
+def signature_of(info: os.stat_result) -> list[int]:
+    """What of a file changes whenever somebody writes it, and cannot be turned back (inode(7), ctime)."""
+    return [info.st_ino, info.st_size, info.st_ctime_ns]
 
 
 def mask_of(names: Iterable[str]) -> int:
@@ -55,7 +62,8 @@ def vitals(config: Mapping[str, Any], data: bytes, spec: Mapping[str, Any]) -> d
 
 def write(record: Record, config: Mapping[str, Any], data: bytes) -> None:
     """Keep the vitals of a bundle that is being written."""
-    spill(record.path(FILE), json.dumps(vitals(config, data, record.spec), separators=(",", ":")).encode())
+    made = {**vitals(config, data, record.spec), "signature": signature_of(os.stat(record.path("config.json")))}
+    spill(record.path(FILE), json.dumps(made, separators=(",", ":")).encode())
 
 
 def read(record: Record) -> dict[str, Any] | None:
