@@ -5,6 +5,7 @@ from __future__ import annotations
 from envkit.backend.features import Declaration, cannot, not_quite
 
 _NODE = "a Swarm gives no such thing to its tasks"
+_AWAY = "take it away, or run the service on one engine with `--backend docker`"
 _LATER = "the cluster's API does not know it yet"
 _HOOK = "a Swarm runs nothing around the life of a task"
 _ONE_SHOT = "write a service of its own that others wait for: `condition: service_completed_successfully`"
@@ -37,7 +38,7 @@ SWARM = Declaration("swarm", "Swarm", {
     "service.mounts[].nosuid": not_quite("the nodes mount it without these flags", unless_filled_in=True),
     "service.volumes_from": cannot("tasks may be on different nodes", "name the volumes in both services"),
     "service.devices": cannot(_NODE, "advertise it on its nodes and reserve it: `generic_resources`"),
-    "service.device_cgroup_rules": cannot(_NODE),
+    "service.device_cgroup_rules": cannot(_NODE, _AWAY),
     "service.gpus": not_quite("graphics processors are reserved as `generic_resources`; the service runs without"),
     "service.storage_opt": not_quite("a task's own layer is not limited in size"),
     "service.networks.*.ipv4_address": cannot(
@@ -62,12 +63,12 @@ SWARM = Declaration("swarm", "Swarm", {
     "service.no_new_privileges": not_quite(_LATER, _UPGRADE, since=(1, 46), unless_filled_in=True),
     "service.seccomp": cannot(_LATER, _UPGRADE, since=(1, 46)),
     "service.security_opt": not_quite(_LATER, _UPGRADE, since=(1, 46)),
-    "service.pid": cannot(_NODE),
+    "service.pid": cannot(_NODE, _AWAY),
     "service.ipc": cannot(_NODE, "`shm_size` makes /dev/shm larger"),
     "service.uts": cannot(_NODE, "`hostname` names it"),
     "service.cgroup": not_quite(_NODE),
-    "service.userns_mode:host": cannot(_NODE),
-    "service.userns_mode:other": cannot(_NODE),
+    "service.userns_mode:host": cannot(_NODE, "set it for the nodes' engines"),
+    "service.userns_mode:other": cannot(_NODE, "set it for the nodes' engines"),
     "service.cgroup_parent": not_quite(_NODE),
     "service.limits.memory_swap": not_quite(_LIMIT),
     "service.limits.memory_swappiness": not_quite(_LIMIT),
@@ -79,6 +80,7 @@ SWARM = Declaration("swarm", "Swarm", {
     "service.reservations.devices": not_quite("devices are reserved as `generic_resources`; the service runs without"),
     "service.oom_score_adj": not_quite(_LATER, _UPGRADE, since=(1, 46)),
     "network.driver": cannot("only overlay networks reach all nodes", "leave `driver:` out"),
+    "network.driver:macvlan": cannot("only overlay networks reach all nodes", "leave `driver:` out"),
     "network.enable_ipv4": not_quite(_LATER, _UPGRADE, since=(1, 47)),
     "volume.protect": not_quite("the data is on the nodes, of which no snapshot is taken"),
 })  # fmt: skip
