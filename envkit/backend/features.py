@@ -241,7 +241,10 @@ FEATURES: tuple[Feature, ...] = (
              "deploy.resources.reservations.devices"),
     _service("oom_score_adj", 100),
     # networks, volumes, secrets, configs
-    Feature("network", "driver", "networks: driver", {"driver": "macvlan"}, lambda found: found not in ("", "overlay")),
+    Feature("network", "driver", "networks: driver: macvlan, ipvlan", {"driver": "macvlan"}, _is("macvlan", "ipvlan"),
+            "macvlan"),
+    Feature("network", "driver", "networks: driver: other", {"driver": "weave"},
+            lambda found: found not in ("", "overlay", "macvlan", "ipvlan")),
     Feature("network", "driver", "networks: driver: overlay", {"driver": "overlay"}, _is("overlay"), "overlay"),
     Feature("network", "driver_opts", "networks: driver_opts", {"driver_opts": {"com.example.option": "1"}}),
     Feature("network", "internal", "networks: internal", {"internal": True}),

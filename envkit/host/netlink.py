@@ -6,6 +6,7 @@ linux/rtnetlink.h, if_link.h and if_addr.h. Deleting links one by one costs 22 m
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ _NEWADDR, _DELADDR = 20, 21
 _NEWROUTE, _DELROUTE = 24, 25
 _UP = 1
 _KIND, _DATA, _VETH_PEER = 1, 2, 1
+_MODES = {"macvlan": struct.pack("=HHI", 8, 1, 4), "ipvlan": struct.pack("=HHHxx", 6, 1, 0)}
+"""IFLA_MACVLAN_MODE: bridge; IFLA_IPVLAN_MODE: l2."""
 _HAIRPIN, _ISOLATED = 4, 33
 _NODAD = 0x02
 _EEXIST, _ENODEV, _ESRCH, _EADDRNOTAVAIL = 17, 19, 3, 99
@@ -73,6 +76,13 @@ class Batch:
             body += number(IFLA["master"], _index(bridge))
         pair = attribute(_KIND, b"veth") + attribute(_DATA, attribute(_VETH_PEER, other))
         self._add(_NEWLINK, CREATE | EXCL, body + attribute(IFLA["linkinfo"], pair), f"add veth {name}")
+
+    def add_child(self, kind: str, parent: str | int, peer: Peer, *, mtu: int = 0) -> None:
+        """A macvlan (in bridge mode) or ipvlan (l2) of parent, with its only end in the namespace of peer."""
+        body = link_header() + text(IFLA["name"], peer.name) + _common(mtu, peer.mac if kind == "macvlan" else "", 0)
+        body += number(IFLA["link"], _index(parent)) + number(IFLA["netns_fd"], peer.netns_fd)
+        info = attribute(_KIND, kind.encode()) + attribute(_DATA, _MODES[kind])
+        self._add(_NEWLINK, CREATE | EXCL, body + attribute(IFLA["linkinfo"], info), f"add {kind} {peer.name}")
 
     def set_port(self, index: int, *, hairpin: bool = False, isolated: bool = False) -> None:
         """Flags of a bridge port, by index.
@@ -182,6 +192,15 @@ class Batch:
         if failed:
             more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
             raise HostError("the network cannot be set up", failed[0] + more)
+
+
+def has_kind(kind: str) -> bool:
+    """Whether the kernel has links of a kind ("macvlan"), modules included. Nothing is made: the request lacks what
+    every kind needs."""
+    body = link_header() + attribute(IFLA["linkinfo"], attribute(_KIND, kind.encode()))
+    with wire.open_channel() as channel:
+        channel.sendall(wire.message(_NEWLINK, CREATE | EXCL | wire.ACK, 1, body))
+        return all(error != errno.EOPNOTSUPP for _, error, _ in wire.failures(channel, 1))
 
 
 def _common(mtu: int, mac: str, group: int) -> bytes:

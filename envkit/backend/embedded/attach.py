@@ -80,14 +80,15 @@ def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> di
         state = load(home, environment)
         new = [request.id for request in requests if request.id not in state.members]
         led = {identity: member.ports for identity, member in state.members.items() if member.published}
-        networks, members, gone, rerouted = _decide(home, state, requests)
-        delete_links(gone)
+        networks, members, lost, rerouted = _decide(home, state, requests)
+        delete_links([item.veth for _, item in lost if item.veth])
         if any(member.ports != led.get(member.id, member.ports) for member in members.values()):
             from envkit.backend.embedded import publish
 
             publish.load_table(home, state)
         save(home, state)
     try:
+        _leave(lost)
         _connect(networks, list(members.values()), rerouted)
     except BaseException:
         detach_many(home, environment, new)
@@ -104,8 +105,8 @@ def attach_many(home: Home, environment: str, requests: Sequence[Request]) -> di
 
 def _decide(
     home: Home, state: State, requests: Sequence[Request]
-) -> tuple[dict[str, Network], dict[str, Member], list[str], set[str]]:
-    """(networks by id, members by id, links that have to go, ids of those whose default route is another one now):
+) -> tuple[dict[str, Network], dict[str, Member], list[tuple[Member, Endpoint]], set[str]]:
+    """(networks by id, members by id, endpoints that have to go, ids of those whose default route is another one now):
     addresses are given out, and noted in the state."""
     networks: dict[str, Network] = {}
     for key in {key for request in requests for key in request.networks}:
@@ -118,7 +119,7 @@ def _decide(
                 if endpoint.network in taken:
                     taken[endpoint.network] |= dict.fromkeys(filter(None, (endpoint.ipv4, endpoint.ipv6)), member.name)
     members: dict[str, Member] = {}
-    gone: list[str] = []
+    gone: list[tuple[Member, Endpoint]] = []
     rerouted: set[str] = set()
     # Static addresses first: a chosen one must not take what another request is going to ask for.
     for request in sorted(requests, key=lambda item: not _is_static(item)):
@@ -128,7 +129,7 @@ def _decide(
             kept = {key: item for key, item in known.endpoints.items() if _fits(item, request, key, by_key)}
             for key in known.endpoints.keys() - kept.keys():
                 lost = known.endpoints[key]
-                gone.append(lost.veth)
+                gone.append((known, lost))
                 for address in (lost.ipv4, lost.ipv6):
                     taken.get(lost.network, {}).pop(address, None)
         made = _member(home, request, by_key, taken, kept)
@@ -201,7 +202,7 @@ def _member(
         interface = str(wanted.get("interface_name") or "") or next(free)
         endpoints[key] = Endpoint(
             network=network.id,
-            veth=next(ends),
+            veth="" if network.parent else next(ends),
             interface=interface,
             mac=mac.lower().replace("-", ":") or addresses.mac_for(found[4] or found[6], request.id + key),
             ipv4=found[4],
@@ -247,8 +248,12 @@ def _connect(networks: Mapping[str, Network], members: Sequence[Member], reroute
     descriptors: list[int] = []
     try:
         for member in members:
+            inner = _inner(member)
             missing = [item for item in member.endpoints.values() if item.veth not in present]
+            missing = [item for item in missing if item.veth or item.interface not in inner]
             for item in member.endpoints.values():
+                if not item.veth:
+                    continue
                 link, bridge = present.get(item.veth), _bridge(networks[item.network], present)
                 if link is not None and link.master != bridge:
                     batch.set_master(link.ifindex, bridge)
@@ -258,6 +263,9 @@ def _connect(networks: Mapping[str, Network], members: Sequence[Member], reroute
             for item in missing:
                 network = networks[item.network]
                 peer = Peer(descriptors[-1], item.interface, item.mac)
+                if network.parent:
+                    batch.add_child(network.kind, _parent(network, present), peer, mtu=network.mtu)
+                    continue
                 batch.add_veth(item.veth, peer, bridge=_bridge(network, present), mtu=network.mtu)
         batch.send()
     finally:
@@ -268,6 +276,31 @@ def _connect(networks: Mapping[str, Network], members: Sequence[Member], reroute
             go(member.netns)
             _inside(networks, member, rerouted=member.id in rerouted)
     _port_flags(networks, members)
+
+
+def _inner(member: Member) -> set[str]:
+    """The interfaces of a member that has some without an end here."""
+    if all(item.veth for item in member.endpoints.values()):
+        return set()
+    with namespace.in_netns(member.netns):
+        return {link.name for link in links.links()}
+
+
+def _leave(lost: Iterable[tuple[Member, Endpoint]]) -> None:
+    """Delete the interfaces of endpoints that have no end here."""
+    for member, item in lost:
+        if not item.veth and os.path.exists(member.netns):
+            with namespace.in_netns(member.netns):
+                batch = Batch()
+                batch.delete_link(item.interface)
+                batch.send()
+
+
+def _parent(network: Network, present: Mapping[str, links.Link]) -> int:
+    if link := present.get(network.link):
+        return link.ifindex
+    hint = "bring it back, or name another one in `driver_opts.parent`"
+    raise NotFoundError("a network's parent interface is missing", f"{network.link} of {network.id}", hint)
 
 
 def _bridge(network: Network, present: Mapping[str, links.Link]) -> int:
@@ -332,7 +365,7 @@ def detach_many(home: Home, environment: str, ids: Iterable[str]) -> None:
         state = load(home, environment)
         gone = [member for identity in wanted if (member := state.members.pop(identity, None))]
         step("network.detach")
-        delete_links(item.veth for member in gone for item in member.endpoints.values())
+        delete_links(item.veth for member in gone for item in member.endpoints.values() if item.veth)
         if any(member.published for member in gone):
             publish.load_table(home, state)
         if gone:

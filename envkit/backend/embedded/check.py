@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOG_DRIVERS = frozenset({"json-file", "local", "none", "syslog", "journald", ""})
 RUNTIMES = frozenset({"crun", "runc", "io.containerd.runc.v2"})
+_LAN = ("macvlan", "ipvlan")
 ENDPOINT_OPTION = "com.docker.network.endpoint.sysctls"  # attach.SYSCTLS, without its imports
 FAILURE_ACTIONS = ("pause", "continue", "rollback")
 SOCKETS = frozenset({"docker.sock"})
@@ -114,7 +115,13 @@ def _unreachable_ports(environment: Environment, resource: Resource) -> Iterator
             resource, Severity.WARNING, "unreachable-port", f"ports[{number}]",
             f"service {resource.address.name!r}: nobody reaches its port {port['target']} at [{address}]: {why}", hint,
         )  # fmt: skip
-    if resource.spec.get("ports") and joined and all(item and item.spec.get("internal") for item in joined):
+    if resource.spec.get("ports") and joined and all(item and item.spec.get("driver") in _LAN for item in joined):
+        yield _say(
+            resource, Severity.WARNING, "lan-ports", "ports",
+            f"service {resource.address.name!r} is a machine of its own in the parent's network: its ports are not "
+            "published", "reach it at its own address, or take the ports away",
+        )  # fmt: skip
+    elif resource.spec.get("ports") and joined and all(item and item.spec.get("internal") for item in joined):
         yield _say(
             resource, Severity.WARNING, "internal-ports", "ports",
             f"service {resource.address.name!r} has internal networks only: nobody but this host reaches its ports",

@@ -18,7 +18,7 @@ EMBEDDED = Declaration("embedded", "the embedded backend", {
     "service.reservations.generic_resources": not_quite(_WITHOUT, "name device nodes below `devices:`"),
     "service.reservations.devices": not_quite(_WITHOUT, "name device nodes below `devices:`"),
     "service.userns_mode:other": cannot("user namespaces per service are not available", "leave it out"),
-    "network.driver": cannot("it makes bridges", "leave `driver:` out"),
+    "network.driver": cannot("it has bridge, macvlan and ipvlan", "leave `driver:` out"),
     "network.driver:overlay": cannot("it makes bridges on one machine", "leave `driver:` out"),
     "volume.driver": cannot(
         "there is no other driver than `local`", "`driver_opts` type, o and device are those of `local`"),

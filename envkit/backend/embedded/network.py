@@ -24,7 +24,7 @@ from envkit.backend.embedded.network_state import (
 from envkit.errors import NotFoundError, UnsupportedError
 from envkit.host import links, namespace, neighbours, nft, nft_read, sysctl, uplink
 from envkit.host.home import Home
-from envkit.host.netlink import Batch
+from envkit.host.netlink import Batch, has_kind
 from envkit.host.steps import step
 from envkit.lean import sha256
 
@@ -41,13 +41,25 @@ OPTIONS = {  # driver_opts that are honoured
 }
 
 
+CHILDREN = {"macvlan": ("macvlan_mode", "bridge"), "ipvlan": ("ipvlan_mode", "l2")}
+"""Drivers whose instances have links of their own on a link of the host: (the option of its mode, the one there is)."""
+
+
 def problems(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(path in the spec, why) of what cannot be had. Pure."""
+    """(path in the spec, why) of what cannot be had. Asks the kernel for the driver's kind of links."""
     found = []
-    if (driver := spec.get("driver", "bridge")) not in ("bridge", "default", ""):
-        found.append(("driver", f"the embedded backend makes bridges; it has no driver {driver!r}"))
+    driver, options = spec.get("driver") or "bridge", spec.get("driver_opts") or {}
     known = set(OPTIONS.values())
-    for option in sorted(set(spec.get("driver_opts") or ()) - known):
+    if driver in CHILDREN:
+        option, mode = CHILDREN[driver]
+        known = {"parent", option, OPTIONS["mtu"]}
+        if not has_kind(driver):
+            found.append(("driver", f"this machine's kernel has no {driver}"))
+        if str(options.get(option) or mode) != mode:
+            found.append((f"driver_opts.{option}", f"the embedded backend has the mode {mode!r} only"))
+    elif driver not in ("bridge", "default"):
+        found.append(("driver", f"the embedded backend has bridge, macvlan and ipvlan, and no driver {driver!r}"))
+    for option in sorted(set(options) - known):
         found.append((f"driver_opts.{option}", "the embedded backend does not know this option"))
     if (driver := spec.get("ipam_driver", "default")) not in ("default", ""):
         found.append(("ipam.driver", f"the embedded backend assigns addresses itself; it has no driver {driver!r}"))
@@ -101,7 +113,16 @@ def _decide(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerp
     others += [network for other, network in state.networks.items() if other != key]
     bridge = options.get(OPTIONS["bridge.name"], "") or (before.bridge if before else "")
     present, routes = links.links(), links.routes()
-    if not bridge:
+    kind = driver if (driver := str(spec.get("driver") or "")) in CHILDREN else "bridge"
+    parent = options.get("parent", "") if kind != "bridge" else ""
+    if parent and parent not in {link.name for link in present}:
+        raise NotFoundError(
+            "a network's parent interface does not exist", f"{key}: {parent!r}",
+            f"this machine has {', '.join(sorted(link.name for link in present if not link.name.startswith('e')))}",
+        )  # fmt: skip
+    if parent:
+        bridge = ""
+    elif not bridge:
         taken = {link.name for link in present} | {network.bridge for network in others}
         bridge = subnets.bridge_name(home, state.environment, key, taken)
     used = [
@@ -109,19 +130,22 @@ def _decide(home: Home, state: State, key: str, spec: Mapping[str, Any], fingerp
         for network in others
         for item in network.subnets
     ]
-    used += subnets.used((bridge, *(network.bridge for network in others)), present, routes)
+    used += subnets.used((bridge, parent, *(network.bridge for network in others)), present, routes)
     return Network(
         id=identity,
         name=str(spec["name"]),
         bridge=bridge,
-        mtu=int(options.get(OPTIONS["mtu"]) or 0) or _uplink_mtu(present, routes),
+        mtu=int(options.get(OPTIONS["mtu"]) or 0)
+        or next((link.mtu for link in present if link.name == parent), 0) or _uplink_mtu(present, routes),
         subnets=subnets.decide(f"{home.tag}/{identity}", spec, used),
         spec=dict(spec),
         fingerprint=fingerprint,
-        internal=bool(spec.get("internal")),
+        internal=bool(spec.get("internal")) or (kind != "bridge" and not parent),
         masquerade=options.get(OPTIONS["masquerade"], "true").lower() != "false",
         isolated=options.get(OPTIONS["icc"], "true").lower() == "false",
         shared=before.shared if before else False,
+        kind=kind,
+        parent=parent,
     )
 
 
@@ -164,6 +188,8 @@ def _enforce(home: Home, state: State) -> None:
 def _realise(network: Network) -> None:
     """The bridge with its addresses, and the kernel's settings that routing through it needs."""
     step("network.bridge")
+    if network.parent:
+        return
     batch = Batch()
     batch.add_bridge(network.bridge, mtu=network.mtu, mac=_mac(network))
     batch.send()
@@ -171,6 +197,8 @@ def _realise(network: Network) -> None:
     for address in network.gateways:
         batch.add_address(network.bridge, address)
     batch.send()
+    if not network.is_bridge:
+        return
     sysctl.write_sysctl("net.ipv4.ip_forward", "1")
     sysctl.write_sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")
     if network.subnet(6) and sysctl.read_sysctl("net.ipv6.conf.all.forwarding") == "0":
@@ -189,7 +217,7 @@ def _mac(network: Network) -> str:
 def plug(network: Network, members: Iterable[Any]) -> None:
     """Make the members' links ports of the network's bridge, where they are not."""
     members = list(members)
-    if not members:
+    if not members or network.parent:
         return
     present = {link.name: link for link in links.links()}
     bridge = present[network.bridge].ifindex
@@ -213,7 +241,7 @@ def remove(home: Home, environment: str, keys: Iterable[str]) -> None:
         for key in keys:
             state.external.pop(key, None)
         step("network.remove")
-        delete_links([network.bridge for network in gone])
+        delete_links([network.bridge for network in gone if network.bridge])
         publish.load_table(home, state)
         save(home, state)
     neighbours.release(home)

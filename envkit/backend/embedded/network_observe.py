@@ -83,7 +83,7 @@ class Observation:
         """Every network of the environment by key, external ones included."""
         found = {}
         for key, network in self.state.networks.items():
-            link = self._links.get(network.bridge)
+            link = self._links.get(network.link)
             expected = {"bridge": "up", "rules": "in force"}
             actual = {"bridge": "missing" if link is None else "up" if link.up else "down", "rules": self.rules}
             for address in network.gateways:
@@ -99,7 +99,7 @@ class Observation:
     def known(self) -> dict[str, Observed]:
         """networks() without a look at anything but whether the bridges are there."""
         own = {
-            key: Observed(network.spec, network.fingerprint, missing=not links.index_of(network.bridge))
+            key: Observed(network.spec, network.fingerprint, missing=not links.index_of(network.link))
             for key, network in self.state.networks.items()
         }
         return own | {key: Observed(item.spec, item.fingerprint) for key, item in self.state.external.items()}
@@ -114,6 +114,8 @@ class Observation:
             return {}, {}
         expected, actual = {}, {}
         for key, endpoint in member.endpoints.items():
+            if not endpoint.veth:
+                continue  # no end of it is here: inside() looks
             link, bridge = self._links.get(endpoint.veth), self._links.get(self._bridges.get(endpoint.network, ""))
             plugged = link is not None and bridge is not None and link.master == bridge.ifindex
             expected[f"networks.{key}"] = "attached"
@@ -130,7 +132,7 @@ class Observation:
             return {}, {}
         from envkit.backend.embedded.network_inside import inside
 
-        unplugged = [key for key, item in member.endpoints.items() if item.veth not in self._links]
+        unplugged = [key for key, item in member.endpoints.items() if item.veth and item.veth not in self._links]
         return inside(member, self._by_id, pid, unplugged)
 
     @cached_property

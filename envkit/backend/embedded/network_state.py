@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 @struct
 class Network:
-    """One bridge.
+    """One bridge; or a macvlan or ipvlan, whose instances have links of their own on `parent`.
 
     id: ENVIRONMENT/KEY, its identity in the installation; name: the runtime's name; subnets: see subnets.decide;
     isolated: its instances do not see one another; shared: instances of other environments may be in it.
+    kind: bridge, macvlan or ipvlan; parent: a link of the host. A macvlan without one (Docker gives it a dummy) is a
+    bridge on which the host has no address.
     """
 
     id: str
@@ -42,6 +44,17 @@ class Network:
     masquerade: bool = True
     isolated: bool = False
     shared: bool = False
+    kind: str = "bridge"
+    parent: str = ""
+
+    @property
+    def is_bridge(self) -> bool:
+        return self.kind == "bridge"
+
+    @property
+    def link(self) -> str:
+        """The link of the host that instances are on."""
+        return self.parent or self.bridge
 
     def subnet(self, version: int) -> dict[str, Any] | None:
         """The first subnet of IPv4 or IPv6."""
@@ -54,14 +67,14 @@ class Network:
 
     @property
     def gateways(self) -> list[str]:
-        """The bridge's addresses with their prefixes."""
-        return [f"{item['gateway']}/{item['subnet'].partition('/')[2]}" for item in self.subnets]
+        """The bridge's addresses with their prefixes; a macvlan's gateway is not this host."""
+        return [f"{item['gateway']}/{item['subnet'].partition('/')[2]}" for item in self.subnets if self.is_bridge]
 
 
 @struct
 class Endpoint:
-    """An instance's place in one network. network: a Network's id; veth: the end on the bridge; interface: the other
-    end; names: what it answers to there, besides its own name; sysctls: KEY=VALUE of that interface."""
+    """An instance's place in one network. network: a Network's id; veth: the end on the bridge, "" on a parent; interface: the other end; names: what it answers to there, besides its own name; sysctls: KEY=VALUE of that
+    interface."""
 
     network: str
     veth: str

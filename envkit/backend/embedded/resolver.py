@@ -84,6 +84,8 @@ class Resolver:
         }
         wanted: set[str] = set()
         for network in state.networks.values():
+            if not network.is_bridge:
+                continue  # its gateway is another machine
             gateway = network.gateway(4) or network.gateway(6)
             wanted.add(gateway)
             self._clients.setdefault(gateway, _host_as_client(network.id, network.internal))

@@ -49,7 +49,7 @@ def _syslog(address, **options):
         ("service", {"userns_mode": "keep-id"}, "unsupported-userns-mode", True),
         ("service", {"security_opt": ["credentialspec=x"]}, "unsupported-security-opt", True),
         ("volume", {"name": "v", "driver": "rexray"}, "unsupported-volume-driver", True),
-        ("network", {"name": "n", "driver": "macvlan"}, "unsupported-network-driver", True),
+        ("network", {"name": "n", "driver": "weave"}, "unsupported-network-driver", True),
         ("secret", {"name": "s", "external": True}, "unsupported-secret-external", True),
         ("config", {"name": "s", "external": True}, "unsupported-config-external", True),
     ],
