@@ -74,7 +74,7 @@ def test_names_addresses_and_published_ports(tmp_path):
 
 
 @isolated
-def test_a_taken_port_is_found_before_anything_is_replaced(tmp_path):
+def test_a_taken_port_is_found_before_anything_is_changed(tmp_path):
     with staged(tmp_path) as stage, socket.socket() as holder:
         holder.bind(("127.0.0.1", 18081))
         holder.listen()
@@ -88,7 +88,7 @@ def test_a_taken_port_is_found_before_anything_is_replaced(tmp_path):
         assert record_of(stage, "web").id == before and stage.ps()["web"].state is InstanceState.RUNNING
         holder.close()
         assert not stage.apply(environment).failed
-        assert record_of(stage, "web").id != before
+        assert stage.ps()["web"].ports == ("127.0.0.1:18081->80/tcp",)
 
 
 @isolated
