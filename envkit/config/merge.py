@@ -190,15 +190,24 @@ def _hosts(_: Merge, sides: Sides) -> Any:
     return unite(base, over)
 
 
+def _named(merge: Merge, sides: Sides, default: dict[str, Any] | None) -> Any:
+    """Both sides by name; one name may stand alone."""
+    made = []
+    for value, at in ((sides.base, sides.base_at), (sides.over, sides.over_at)):
+        if value is not None and not isinstance(value, (Map, Seq, str)):
+            merge.problems.error(
+                "merge-type", "A value cannot be merged", f"`{sides.path}` is {go_format(value)}, which names nothing",
+                at.position if at else None, "write a list of names, or a mapping")  # fmt: skip
+        made.append(mapping(sequence(value, at) if isinstance(value, str) else value, at, default))
+    return merge.mappings(*made, sides.path, sides.node)
+
+
 def _depends_on(merge: Merge, sides: Sides) -> Any:
-    default = {"condition": "service_started", "required": True}
-    base, over = mapping(sides.base, sides.base_at, default), mapping(sides.over, sides.over_at, default)
-    return merge.mappings(base, over, sides.path, sides.node)
+    return _named(merge, sides, {"condition": "service_started", "required": True})
 
 
 def _networks(merge: Merge, sides: Sides) -> Any:
-    base, over = mapping(sides.base, sides.base_at, None), mapping(sides.over, sides.over_at, None)
-    return merge.mappings(base, over, sides.path, sides.node)
+    return _named(merge, sides, None)
 
 
 def _build(merge: Merge, sides: Sides) -> Any:
@@ -212,6 +221,11 @@ def _logging(merge: Merge, sides: Sides) -> Any:
     """Options belong to a driver: another driver drops them."""
     base, over = sides.base, sides.over
     if not isinstance(base, Map) or not isinstance(over, Map):
+        if over is None or base is None:
+            at = sides.over_at if over is None else sides.base_at
+            merge.problems.error(
+                "merge-type", "A value cannot be merged", f"`{sides.path}` is empty", at.position if at else None,
+                "write a mapping, or remove it with `!reset null`")  # fmt: skip
         return over if over is not None else base
     if "driver" in base and "driver" in over and base["driver"] != over["driver"]:
         return over

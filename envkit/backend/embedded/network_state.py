@@ -73,7 +73,8 @@ class Network:
 
 @struct
 class Endpoint:
-    """An instance's place in one network. network: a Network's id; veth: the end on the bridge, "" on a parent; interface: the other end; names: what it answers to there, besides its own name; sysctls: KEY=VALUE of that
+    """An instance's place in one network. network: a Network's id; veth: the end on the bridge, "" on a parent;
+    interface: the other end; names: what it answers to there, besides its own name; sysctls: KEY=VALUE of that
     interface."""
 
     network: str
