@@ -130,7 +130,7 @@ class _Files:
         elif member.isreg():
             content = archive.extractfile(member)
             assert content is not None
-            self._file(directory, name, member, cast(IO[bytes], content))
+            self._file(directory, name, member, content)
         elif member.issym():
             temporary = _temporary()
             os.symlink(member.linkname, temporary, dir_fd=directory)
