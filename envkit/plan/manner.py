@@ -40,6 +40,8 @@ def _one(change: Change, manner: Manner) -> Change:
         change = replace(change, timeout=manner.timeout)
     if manner.drop_anonymous:
         change = replace(change, drop_anonymous=True)
+    if change.action is Action.REPLACE_START_FIRST and (manner.drop_anonymous or not manner.start):
+        change = replace(change, action=Action.REPLACE)  # both would have the same volumes; nothing shows itself good
     if manner.start or change.action is Action.DELETE:
         return change
     if change.action is Action.UPDATE:

@@ -77,7 +77,7 @@ def one(stage, spec, **options):
     return environment, record
 
 
-def run(record, *argv):
+def run(record, *argv, timeout=20):
     """The output of a command in the instance, with the container's own process settings."""
     with open(record.path("config.json"), "rb") as file:
         process = json.loads(file.read())["process"]
@@ -86,8 +86,8 @@ def run(record, *argv):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(process, file)
     runtime = runtime_of(record.home)
-    done = subprocess.run(runtime.command("exec", "-p", path, record.id), capture_output=True, text=True, timeout=20,
-                          check=False)  # fmt: skip
+    done = subprocess.run(runtime.command("exec", "-p", path, record.id), capture_output=True, text=True,
+                          timeout=timeout, check=False)  # fmt: skip
     os.unlink(path)
     return done.returncode, done.stdout + done.stderr
 

@@ -55,6 +55,24 @@ asyncio.run(main(sys.argv[1].encode(), sys.argv[2] == "graceful"))
 '''
 
 
+BY_NAME = '''
+import json, socket, sys
+
+answers, failures = {}, []
+while answers.get(sys.argv[1], 0) < 50 and len(failures) < 50:
+    try:
+        with socket.create_connection(("web", 80), timeout=10) as link:
+            link.sendall(b"GET / HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n")
+            body = b"".join(iter(lambda: link.recv(4096), b"")).rpartition(b"\\r\\n\\r\\n")[2].decode()
+        answers[body] = answers.get(body, 0) + 1
+    except OSError as error:
+        failures.append(repr(error))
+print(json.dumps([answers, failures]))
+'''
+"""Asks the service `web` by its name until 50 answers were a certain one; prints who answered how often, and what
+failed."""
+
+
 def mounts() -> list[dict[str, Any]]:
     """The binds that make this machine's Python run in a busybox image."""
     wanted = {"/usr": "/usr", "/usr/lib": "/lib", sys.base_prefix: sys.base_prefix}
@@ -65,10 +83,14 @@ def mounts() -> list[dict[str, Any]]:
     ]
 
 
+def python(program: str, *words: str) -> list[str]:
+    """The argv of a Python program in a container that has mounts()."""
+    return [os.path.realpath(getattr(sys, "_base_executable", sys.executable)), "-I", "-S", "-c", program, *words]
+
+
 def command(version: str, *, graceful: bool) -> list[str]:
     """The argv of the server that answers with version."""
-    program = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-    return [program, "-I", "-S", "-c", SERVER, version, "graceful" if graceful else "abrupt"]
+    return python(SERVER, version, "graceful" if graceful else "abrupt")
 
 
 def await_server(port: int) -> None:

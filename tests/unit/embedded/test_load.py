@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import threading
 
 import pytest
 
+from envkit.backend.embedded import record as records
 from tests.support import isolation, load
-from tests.support.instances import staged
+from tests.support.instances import run, staged
 from tests.support.isolation import isolated
+from tests.support.stage import LOOP, service
 
 pytestmark = pytest.mark.root
 
@@ -23,7 +27,8 @@ if REQUESTS > USUAL:
 
 
 def desired(stage, version, graceful):
-    return stage.environment({"web": {
+    client = {"command": LOOP, "mounts": load.mounts(), "networks": {"default": {}}}
+    return stage.environment({"client": client, "web": {
         "command": load.command(version, graceful=graceful), "mounts": load.mounts(), "networks": {"default": {}},
         "update": {"order": "start-first", "monitor": 0.2}, "stop_grace_period": 10.0,
         "ports": [{"target": 80, "published": str(PORT), "protocol": "tcp", "host_ip": ""}],
@@ -60,3 +65,29 @@ def test_no_request_fails(tmp_path, graceful):
             assert client.failures == []
             assert len(client.answers) >= REPLACEMENTS
         stage.down(desired(stage, "x", graceful), timeout=1)
+
+
+@isolated
+def test_no_request_by_name_fails(tmp_path):
+    """A container that looks the service up again for every request."""
+    with staged(tmp_path) as stage:
+
+        def apply(version):
+            outcome = stage.apply(desired(stage, version, False))
+            assert not outcome.failed, [str(error) + "\n".join(error.log) for error in outcome.errors]
+
+        apply("0")
+        load.await_server(PORT)
+        client = records.find(stage.home, stage.name, service("client", {}).address)
+        said: list[str] = []
+        ask = load.python(load.BY_NAME, str(REPLACEMENTS))
+        asking = threading.Thread(target=lambda: said.append(run(client, *ask, timeout=50)[1]))
+        asking.start()
+        for number in range(REPLACEMENTS):
+            apply(str(number + 1))
+        asking.join(20)
+        answers, failures = json.loads(said[0])
+        sys.stdout.write(f"\n{sum(answers.values())} requests by name, {REPLACEMENTS} replacements: {answers}\n")
+        assert failures == []
+        assert len(answers) > REPLACEMENTS - 1
+        stage.down(desired(stage, "x", False), timeout=1)

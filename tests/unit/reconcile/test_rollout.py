@@ -15,6 +15,7 @@ from envkit.host.home import Home
 from envkit.observed.state import Health
 from envkit.plan.planner import make_plan
 from envkit.reconcile.apply import apply_plan
+from envkit.values import replace
 from tests.support.environments import KeyedMaterials, environment, resource
 
 WEB = Address("service", "web")
@@ -141,3 +142,12 @@ def test_an_instance_that_comes_up_unhealthy_is_a_failure(tmp_path: Any) -> None
     outcome = fleet.apply("1")
     assert "its health check fails" in str(outcome.errors[0])
     assert fleet.versions() == ["0", "0"]
+
+
+def test_what_must_be_alone_is_replaced_stop_first(tmp_path: Any) -> None:
+    fleet = Fleet(tmp_path, 1, update=BESIDE)
+    assert fleet.wants("1") == ["+/- service.web"]
+    asked = fleet.memory.capabilities
+    alone = {"container_name": "a container name belongs to one instance"}
+    fleet.memory.capabilities = lambda: replace(asked(), alone=lambda spec: list(alone.items()))  # type: ignore[method-assign]
+    assert fleet.wants("1") == ["-/+ service.web"]
