@@ -1,4 +1,4 @@
-"""ADD: copies, unpacks local tar archives, fetches URLs.
+"""ADD: copies, unpacks local tar archives, fetches URLs and Git repositories.
 
 Source: Dockerfile reference, "ADD" (--checksum, --keep-git-dir, --unpack). An archive's entries keep their owners and
 modes; a fetched file is 0600 and is not unpacked unless --unpack says so.
@@ -25,29 +25,45 @@ from envkit.image.dockerfile.chmod import new_mode
 from envkit.image.dockerfile.copy import Copy, Place, is_directory, make_parents, owner, put_file
 from envkit.image.placing import LayerError, Placer, survey
 from envkit.image.step import Step
-from envkit.values import value
+from envkit.values import replace, value
 
 _HEADER = 512
 
 
 @value
 class Add:
-    """copy: the local sources. urls: those to fetch. unpack: None: local archives are, fetched ones are not."""
+    """copy: the local sources. urls: those to fetch. gits: repositories, `URL#REF:DIRECTORY`; keep_git: with what Git
+    keeps of them. unpack: None: local archives are, fetched ones are not."""
 
     copy: Copy
     urls: tuple[str, ...] = ()
     checksum: str = ""
     unpack: bool | None = None
     offline: bool = False
+    gits: tuple[str, ...] = ()
+    keep_git: bool = False
 
     @property
     def asked(self) -> dict[str, Any]:
-        return {**self.copy.asked, "urls": self.urls, "checksum": self.checksum, "unpack": self.unpack}
+        asked = {**self.copy.asked, "urls": self.urls, "checksum": self.checksum, "unpack": self.unpack}
+        return asked | ({"gits": self.gits, "keep_git": self.keep_git} if self.gits else {})
 
     def sees(self, step: Step) -> Any:
         fetched = [] if self.checksum else [self._digest(step, url) for url in self.urls]
         top = [] if self.copy.link else survey(step.root, [self.copy.target])
-        return {**self.copy.sees(step), "fetched": fingerprint(fetched), "top": top}
+        seen = {**self.copy.sees(step), "fetched": fingerprint(fetched), "top": top}
+        return seen | ({"gits": [self._checkout(step, url).sees(step) for url in self.gits]} if self.gits else {})
+
+    def _checkout(self, step: Step, url: str) -> Copy:
+        """The COPY that a repository amounts to: its files, into the target."""
+        from envkit.host.ignore import Ignore
+        from envkit.image.dockerfile.contexts import clone
+        from envkit.image.dockerfile.sources import Source
+
+        if self.offline:
+            raise NotFoundError("it has not been fetched yet", url)
+        source = Source(clone(step.context, url), url, Ignore() if self.keep_git else Ignore((".git",)))
+        return replace(self.copy, source=source, sources=("/",), target=self.copy.target.rstrip("/") + "/", inline=())
 
     def make(self, step: Step) -> None:
         copy, who = self.copy, owner(step, self.copy.owner)
@@ -60,6 +76,8 @@ class Add:
                 target = self._target(step, url)
                 make_parents(placer, target, who)
                 put_file(placer, path, target, new_mode(copy.chmod, 0o600), who or (0, 0), attributes=False)
+            for url in self.gits:
+                self._checkout(step, url).make(step)
             for target, content in copy.targets(step):
                 make_parents(placer, target, who)
                 placer.put(target, content.encode(), new_mode(copy.chmod, 0o644), *(who or (0, 0)))

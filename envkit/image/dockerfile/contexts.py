@@ -82,7 +82,7 @@ def _source(context: Context, directory: str, name: str, dockerfile: str) -> Sou
 def _directory(context: Context, text: str) -> str:
     """The directory of a context on this machine."""
     if is_git(text):
-        return _clone(context, text)
+        return clone(context, text)
     if "://" in text:
         hint = "download and unpack it, and name the directory"
         raise UnsupportedError("a context cannot be fetched from there", text, hint)
@@ -92,7 +92,7 @@ def _directory(context: Context, text: str) -> str:
     return path
 
 
-def _clone(context: Context, url: str) -> str:
+def clone(context: Context, url: str) -> str:
     """A checkout of a Git URL below the cache; its reference is looked up each time."""
     if find("git") is None:
         hint = "install the package git, or clone it yourself and name the directory"

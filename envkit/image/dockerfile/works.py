@@ -145,16 +145,19 @@ def _copy(state: State, item: Instruction, options: Options, fresh: bool) -> Wor
 
 def _add(state: State, item: Instruction, options: Options, fresh: bool) -> Work:
     copy, urls = _copied(state, item, options.context, options)
-    for url in urls:
-        if not url.startswith(("http://", "https://")) or url.partition("#")[0].endswith(".git"):
-            hint = "clone it in a RUN, or give it as an additional context and COPY --from it"
-            raise InstructionError(f"ADD cannot fetch {url}", hint)
+    gits = [url for url in urls if not url.startswith(("http://", "https://")) or _is_repository(url)]
+    urls = [url for url in urls if url not in gits]
     checksum = state.expander.word(item.flag("checksum") or "")
     if checksum and len(urls) != 1:
         raise InstructionError("--checksum is for one URL", "write an ADD of its own for each URL")
     unpack = None if item.flag("unpack") is None else item.is_set("unpack")
-    add = Add(copy, tuple(urls), checksum, unpack, options.offline)
+    add = Add(copy, tuple(urls), checksum, unpack, options.offline, tuple(gits), item.is_set("keep-git-dir"))
     return Work(item, item.text, add.asked, add.sees, add.make, detached=copy.link, fresh=fresh)
+
+
+def _is_repository(url: str) -> bool:
+    """Whether an HTTP URL is a Git repository's."""
+    return url.partition("#")[0].endswith(".git")
 
 
 # -- WORKDIR

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import signal
 import subprocess
 import tarfile
 import threading
@@ -19,6 +21,8 @@ from envkit.image.dockerfile import contexts
 from envkit.image.lockfile import Lockfile
 from envkit.image.step import Context
 from tests.support.dockerfiles import Kitchen
+from tests.support.load import await_server
+from tests.support.registry import free_port
 
 pytestmark = pytest.mark.root
 
@@ -92,13 +96,51 @@ def test_add_fetches(kitchen: Kitchen, web: str) -> None:
         kitchen.build(f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {web}/x /y\n")
 
 
+def git(directory: str, *words: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "-C", directory, *identity, *words], check=True, timeout=30, capture_output=True)
+
+
+def commit(directory: str) -> None:
+    git(directory, "init", "--quiet", "--initial-branch=main")
+    git(directory, "add", ".")
+    git(directory, "commit", "--quiet", "-m", "x")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """(its URL, its directory)."""
+    place = tmp_path / "served" / "x.git"
+    (place / "sub").mkdir(parents=True)
+    (place / "sub" / "f").write_text("one")
+    (place / "top").write_text("top")
+    commit(str(place))
+    port = free_port()
+    argv = ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={place.parent}"]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True) as daemon:
+        await_server(port)
+        yield f"git://127.0.0.1:{port}/x.git", place
+        os.killpg(daemon.pid, signal.SIGTERM)
+
+
+def test_add_of_a_git_repository(kitchen: Kitchen, repository: tuple[str, Path]) -> None:
+    url, place = repository
+    text = f"FROM busybox\nADD {url} /all\nADD --keep-git-dir {url}#main /kept/\n"
+    text += f"ADD --chown=5:6 {url}#main:sub /part\n"
+    built = kitchen.build(text)
+    assert built.content("/all/top") == "top" and built.content("/part/f") == built.content("/all/sub/f") == "one"
+    assert built.files["/part/f"].owner == (5, 6)
+    assert "/kept/.git/HEAD" in built.names and "/all/.git" not in built.names
+    assert kitchen.build(text).digest == built.digest
+    (place / "sub" / "f").write_text("two")
+    git(str(place), "commit", "--quiet", "-a", "-m", "y")
+    assert kitchen.build(text).content("/part/f") == "two", "its branch is looked up each time"
+
+
 def test_a_git_context(kitchen: Kitchen) -> None:
     kitchen.write("sub/Dockerfile", "FROM scratch\nCOPY f /f\n")
     kitchen.write("sub/f", "one")
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
-        git = ["git", "-C", kitchen.directory, *identity, *command]
-        subprocess.run(git, check=True, timeout=30, capture_output=True)
+    commit(kitchen.directory)
     source, text, _ = contexts.read(_context(kitchen), {"context": f"file://{kitchen.directory}#main:sub"})
     assert text.startswith("FROM scratch")
     assert (Path(source.root) / "f").read_text() == "one"

@@ -282,7 +282,7 @@ def test_a_context_can_be_the_base(kitchen: Kitchen) -> None:
         ("FROM busybox\nCOPY --chown=nobody2 a /x\n", "no such user", "Dockerfile:2"),
         ("FROM busybox\nUSER ghost\nRUN true\n", "no such user", "Dockerfile:3"),
         ("FROM localhost:1/there\n", "", "Dockerfile:1:6"),
-        ("FROM busybox\nADD git@e.org:x/y.git /x\n", "cannot be carried out", "Dockerfile:2"),
+        ("FROM busybox\nADD git://127.0.0.1:1/x.git /x\n", "cannot be fetched", "Dockerfile:2"),
         ("FROM busybox\nEXPOSE http\n", "cannot be carried out", "Dockerfile:2:1: 'http' is no port"),
         ("FROM busybox\nLABEL a=\"${A:?no value}\"\n", "cannot be carried out", "A: no value"),
         ("FROM busybox\nRUN --security=insecure true\n", "cannot be carried out", "not allowed"),
