@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.debian import debian_home
 from tests.support.project import Project
 from tests.support.upstream import APPS, provide
 
@@ -35,7 +36,7 @@ def _rows(heavy: bool) -> list[Any]:
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An ENVKIT_HOME with the images of all applications that this run is about. ENVKIT_APPS_HOME names one to keep."""
     top = tmp_path_factory.mktemp("apps")
-    kept = os.environ.get("ENVKIT_APPS_HOME") or str(top / "home")
+    kept = os.environ.get("ENVKIT_APPS_HOME") or debian_home(tmp_path_factory, top / "home")
     chosen = [item.callspec.params["case"] for item in request.session.items if item.path == request.path]
     provide(kept, {key for case in chosen for key in case["images"]}, str(top / "images"))
     yield kept
@@ -43,7 +44,7 @@ def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.root
-@pytest.mark.slow
+@pytest.mark.slow(100)
 @pytest.mark.parametrize("case", _rows(heavy=False))
 def test_application(case, home, tmp_path):
     _lives(case, home, tmp_path)

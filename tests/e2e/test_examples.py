@@ -1,6 +1,6 @@
 """The main example and the templates, as a user meets them: built from Debian's packages, applied, asked, taken down.
 
-All of them share one installation, so that the Debian base is made once.
+All of them share one installation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from contextlib import contextmanager
 import pytest
 
 from envkit.resources import template_names
+from tests.support.debian import debian_home
 from tests.support.project import Project
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow(200)]
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LONG = 900.0  # seconds that a build may take where the mirror is slow
 
@@ -27,7 +28,7 @@ LONG = 900.0  # seconds that a build may take where the mirror is slow
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The installation of this file's tests."""
-    return str(tmp_path_factory.mktemp("debian") / "home")
+    return debian_home(tmp_path_factory, tmp_path_factory.mktemp("debian") / "home")
 
 
 @contextmanager
