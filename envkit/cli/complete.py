@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 from envkit.cli.commands import BY_NAME, COMMANDS
@@ -51,12 +52,40 @@ def candidates(context: Context, words: list[str]) -> list[str]:
     if len(words) > 1 and words[-2] in ("--backend", "--runtime"):
         return list(BACKENDS)
     command = BY_NAME[name]
+    parser: argparse.ArgumentParser = build_parser(command)
+    if parts := _parts(parser):
+        part = next((word for word in words[words.index(name) + 1 : -1] if word in parts), "")
+        if not part and not current.startswith("-"):
+            return [item for item in parts if item.startswith(current)]
+        parser = parts.get(part, parser)
+        if name == "volume" and not current.startswith("-"):
+            return [item for item in _volumes(context, part, words) if item.startswith(current)]
     if current.startswith("-"):
-        flags = build_parser(command)._option_string_actions
-        return sorted(flag for flag in flags if flag.startswith(current))
+        return sorted(flag for flag in parser._option_string_actions if flag.startswith(current))
     if command.function in _TAKES_SERVICES:
         return [item for item in _services(context) if item.startswith(current)]
     return []
+
+
+def _parts(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The sub-commands of a command, by name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _volumes(context: Context, part: str, words: list[str]) -> list[str]:
+    """Volumes, and what a part takes of snapshots."""
+    try:
+        rows = context.backend.volume_data().snapshots()
+        if part == "restore" and words[-2] != part:
+            return sorted({row.name for row in rows if words[-2] in (row.volume, row.key)})
+        names = [row.name for row in context.backend.volumes(None)]
+    except EnvkitError:
+        return []
+    kept = [f"{row.volume}@{row.name}" for row in rows] if part in ("rm", "export") else []
+    return sorted({*names, *(row.volume for row in rows if part in ("restore", "snapshots")), *kept})
 
 
 def _services(context: Context) -> list[str]:
