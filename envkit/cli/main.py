@@ -6,6 +6,7 @@ run pass the process's own.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _NOT_DRY = frozenset({"build", "pull", "push", "lock", "image", "gc", "init", "watch"})
 """What works on files and the store, beside the backend that a dry run replaces."""
 FAILED, USAGE, INTERRUPTED = 1, 125, 130
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+"""What the machine lacks, whatever was done."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,10 +104,11 @@ def _show(error: EnvkitError, terminal: Terminal, as_json: bool) -> None:
 
 def _unforeseen(error: Exception, terminal: Terminal) -> int:
     style = terminal.err_style
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _MACHINE):
         from envkit.errors import way_out
 
-        terminal.err(f"{style('error', 'bold', 'red')}: {error.strerror}: {error.filename}")
+        where = f": {error.filename}" if error.filename is not None else ""
+        terminal.err(f"{style('error', 'bold', 'red')}: {error.strerror}{where}")
         terminal.err(f"  {style('help:', 'cyan')} {way_out(error)}")
         return FAILED
     terminal.err(f"{style('error', 'bold', 'red')}: {type(error).__name__}: {error}")

@@ -37,8 +37,10 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, *, durable: bool = T
             os.close(descriptor)
         step("write_atomic.rename")
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         _unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:  # write(2) and fsync(2) name none
+            error.filename = path
         raise
     if durable:
         fsync_directory(directory or ".")

@@ -239,12 +239,12 @@ def _trial(bench: Bench, scenario: Scenario, kind: str, number: int, wanted: Cou
             return f"right after: {damaged}"
         scenario.after(bench)
         lost = bench.lost() if scenario.data else []
-        return _compared(bench, wanted) or "; ".join(lost + bench.damaged() + bench.temporary())
+        return compared(bench, wanted) or "; ".join(lost + bench.damaged() + bench.temporary())
     except AssertionError as error:
         return str(error)
 
 
-def _compared(bench: Bench, wanted: Counter[str]) -> str:
+def compared(bench: Bench, wanted: Counter[str]) -> str:
     """What there is and should not be, and the reverse. What is just ending has a moment to do so."""
     deadline = time.monotonic() + 4
     while (there := bench.picture()) != wanted and time.monotonic() < deadline:

@@ -156,8 +156,12 @@ def spill(path: str, data: bytes, mode: int = 0o600) -> None:
         descriptor = os.open(path, flags, mode)
     with open(descriptor, "wb", buffering=0) as file:
         view = memoryview(data)
-        while view:
-            view = view[file.write(view) or 0 :]
+        try:
+            while view:
+                view = view[file.write(view) or 0 :]
+        except OSError as error:  # write(2) names no file
+            error.filename = path
+            raise
 
 
 def directory_of(home: Home, environment: str, service: str, replica: int) -> str:

@@ -31,7 +31,7 @@ from envkit.backend.embedded.picture import Picture
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.wiring import Wires
-from envkit.errors import ApplyError, EnvkitError, NotFoundError
+from envkit.errors import ApplyError, EnvkitError, NotFoundError, way_out
 from envkit.events import Emit, Event, EventKind
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
@@ -132,7 +132,9 @@ class Services:
         except EnvkitError as error:
             job.error = self._named(job, error)
         except OSError as error:
-            job.error = self._named(job, EnvkitError("A file operation failed", f"{error.filename}: {error.strerror}"))
+            where = f"{error.filename}: " if error.filename else ""
+            text = f"{where}{error.strerror}"
+            job.error = self._named(job, EnvkitError("A file operation failed", text, way_out(error)))
 
     def _named(self, job: Job, error: EnvkitError) -> EnvkitError:
         if isinstance(error, ApplyError):
