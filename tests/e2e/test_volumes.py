@@ -198,7 +198,7 @@ def test_data_that_must_not_go(keep):
     forget(there)
 
 
-@pytest.mark.parametrize("moment", ["snapshot.keep", "snapshot.kept", "snapshot.publish", "volume.removed"])
+@pytest.mark.parametrize("moment", ["snapshot.kept", "volume.removed"])
 def test_killed_while_protected_data_goes(keep, moment):
     there = keep("{protect: true}")
     put(there, "precious")
