@@ -30,7 +30,9 @@ class Loaded:
         self.from_cache = model is None
         self._options = options
         self._model = model
-        self.materials = ProjectMaterials(environment, options.environ, lambda: self.model.environ)
+        self.materials = ProjectMaterials(
+            environment, options.environ, lambda: self.model.environ, lambda: self.model.services
+        )
 
     @property
     def model(self) -> Model:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 class ProjectMaterials:
     """What the environment's secrets and configs say. variables: those of the process; all_variables: those of `.env`
-    as well, asked for only when a name is not among the first."""
+    as well, asked for only when a name is not among the first; services: those of the model, as Compose writes them."""
 
     def __init__(
-        self, environment: Environment, variables: Mapping[str, str], all_variables: Callable[[], Mapping[str, str]]
-    ) -> None:
+        self, environment: Environment, variables: Mapping[str, str], all_variables: Callable[[], Mapping[str, str]],
+        services: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:  # fmt: skip
         self._environment = environment
         self._variables = variables
         self._all_variables = all_variables
+        self._services = services
 
     def secret(self, name: str) -> bytes:
         """The content of `secrets.NAME`. Raises NotFoundError when its source is gone."""
@@ -32,6 +34,12 @@ class ProjectMaterials:
     def config(self, name: str) -> bytes:
         """The content of `configs.NAME`. Raises NotFoundError when its source is gone."""
         return self._content("config", name)
+
+    def compose_hashes(self) -> dict[str, str]:
+        """Service -> the hash by which Docker Compose tells whether a container is still what its file says."""
+        from envkit.config.queries import service_hash
+
+        return {name: service_hash(service) for name, service in self._services().items()}
 
     def _content(self, kind: str, name: str) -> bytes:
         resource = self._environment.get(kind, name)

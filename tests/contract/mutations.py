@@ -25,8 +25,7 @@ class Mutation(NamedTuple):
 GONE = ("state", "present", "gone")
 MUTATIONS = (
     Mutation("memory", ("update --memory 48m --memory-swap 96m {a}",),
-             (("service.a", "limits.memory", 64 << 20, 48 << 20),
-              ("service.a", "limits.memory_swap", 128 << 20, 96 << 20)),
+             (("service.a", "limits.memory", 64 << 20, 48 << 20),),
              ("update service.a",)),
     Mutation("cpu shares", ("update --cpu-shares 512 {a}",),
              (("service.a", "limits.cpu_shares", None, 512),), ("update service.a",)),

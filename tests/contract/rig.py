@@ -154,6 +154,13 @@ def embedded_rig(directory: str) -> Iterator[Rig]:
         engine_of(home).release()
 
 
+class PodmanRig(Rig):
+    """Podman 4 changes neither limits nor restart policies of a container."""
+
+    def in_place(self, number: int) -> dict[str, Any]:
+        return {"container_name": f"named-{number}"}
+
+
 @contextlib.contextmanager
 def docker_rig(socket: str, directory: str, name: str = "docker") -> Iterator[Rig]:
     """A home of its own on a running engine, which has IMAGE; afterwards nothing is left in the engine but that."""
@@ -161,7 +168,8 @@ def docker_rig(socket: str, directory: str, name: str = "docker") -> Iterator[Ri
     from envkit.backend.engine_api import EngineAddress
 
     home = Home(directory)
-    rig = Rig(Docker(home, EngineAddress(f"unix://{socket}"), name=name), home)
+    kind = PodmanRig if name == "podman" else Rig
+    rig = kind(Docker(home, EngineAddress(f"unix://{socket}"), name=name), home)
     try:
         yield rig
     finally:

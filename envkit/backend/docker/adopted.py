@@ -129,7 +129,8 @@ def _even(name: str, item: Any) -> Any:
     if item in _NOTHING:
         return None
     if name in _SETS and isinstance(item, list):
-        return sorted(str(row).removeprefix("CAP_").removesuffix(":true") for row in item)
+        rows = (dict(sorted(row.items())) if isinstance(row, dict) else row for row in item)
+        return sorted(str(row).removeprefix("CAP_").removesuffix(":true") for row in rows)
     if name == "ExtraHosts":
         return sorted(str(row).replace("=", ":", 1) for row in item)
     return item

@@ -47,10 +47,11 @@ class Docker:
     def capabilities(self) -> Capabilities:
         from envkit.backend.alone import alone
         from envkit.backend.docker.check import check
-        from envkit.backend.docker.update import IN_PLACE
+        from envkit.backend.docker.update import IN_PLACE, PODMAN_IN_PLACE
 
+        in_place = PODMAN_IN_PLACE if self.name == "podman" else IN_PLACE
         return Capabilities(
-            self.name, in_place=IN_PLACE, check=lambda environment: check(self.engine, self.name, environment),
+            self.name, in_place=in_place, check=lambda environment: check(self.engine, self.name, environment),
             alone=alone,
         )  # fmt: skip
 

@@ -80,6 +80,8 @@ def _volume(row: Mapping[str, Any], place: Place) -> dict[str, Any]:
         options["NoCopy"] = True
     if row.get("subpath"):
         options["Subpath"] = row["subpath"]
+    if row.get("labels"):
+        options["Labels"] = dict(row["labels"])
     found: dict[str, Any] = {"Type": "volume", "Target": row["target"], "ReadOnly": bool(row.get("read_only"))}
     if row.get("source"):
         found["Source"] = place.volumes.get(row["source"], row["source"])

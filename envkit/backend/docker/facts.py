@@ -21,7 +21,8 @@ _ROWS = {
     "BlkioDeviceWriteBps": "blkio.device_write_bps", "BlkioDeviceReadIOps": "blkio.device_read_iops",
     "BlkioDeviceWriteIOps": "blkio.device_write_iops",
 }  # fmt: skip
-_DEFAULTS: dict[str, tuple[Any, ...]] = {"memory_swappiness": (None, -1), "pids": (None, 0, -1)}
+# 2048 processes are Podman's default, and no limit is Docker's.
+_DEFAULTS: dict[str, tuple[Any, ...]] = {"memory_swappiness": (None, -1), "pids": (None, 0, -1, 2048)}
 _STATES = {
     "created": InstanceState.CREATED, "configured": InstanceState.CREATED, "initialized": InstanceState.CREATED,
     "running": InstanceState.RUNNING, "paused": InstanceState.PAUSED, "restarting": InstanceState.RESTARTING,
@@ -66,6 +67,8 @@ def limits(host: Mapping[str, Any]) -> dict[str, Any]:
         value: Any = host.get(name)
         if value in _DEFAULTS.get(key, (None, 0, "", False)):
             continue
+        if key == "memory_swap" and value == 2 * (host.get("Memory") or 0):
+            continue  # what the engine makes of a memory limit alone
         found[f"limits.{key}"] = _cores(value) if key == "cpus" else value
     for name, key in _ROWS.items():
         if rows := host.get(name):

@@ -23,7 +23,7 @@ _LIMITS = {
     "service.endpoint_mode": not_quite("a name leads to all instances of its service, in turn"),
     "service.mounts[].subpath": cannot("the engine does not know it yet", _UPGRADE, since=(1, 45)),
     "service.mounts[].type:image": cannot("the engine does not know it yet", _UPGRADE, since=(1, 48)),
-    "service.mounts[].nosuid": not_quite("the engine mounts it without these flags", unless_filled_in=True),
+    "service.mounts[].nosuid": not_quite("the engine mounts it without these flags", filled_in="nothing"),
     "service.networks.*.gw_priority": not_quite("the engine does not know it yet", _UPGRADE, since=(1, 48)),
     "service.networks.*.interface_name": not_quite("the engine does not know it yet", _UPGRADE, since=(1, 49)),
     "secret.external": cannot(_NO_STORE, "give it a `file:` or an `environment:`"),

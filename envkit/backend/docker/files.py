@@ -15,7 +15,7 @@ from envkit.errors import NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import Any
 
     from envkit.backend.base import Materials
@@ -48,21 +48,30 @@ def contents(spec: Mapping[str, Any], materials: Materials) -> list[tuple[Mappin
     ]
 
 
-def archive(
-    files: list[tuple[Mapping[str, Any], bytes]], owner: tuple[int, int], identify: Callable[[str, str], int]
-) -> bytes:
-    """A tar for PUT /containers/ID/archive?path=/. owner: of files that say nothing; identify(kind, name): the number
-    of a `uid` or `gid` that is a name."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for item, content in files:
-            member = tarfile.TarInfo(posixpath.normpath(item["target"]).lstrip("/"))
-            member.size = len(content)
-            member.mode = int(item.get("mode", 0o444))
-            member.uid = identify("passwd", str(item["uid"])) if "uid" in item else owner[0]
-            member.gid = identify("group", str(item["gid"])) if "gid" in item else owner[1]
-            tar.addfile(member, io.BytesIO(content))
-    return stream.getvalue()
+def archives(
+    files: list[tuple[Mapping[str, Any], bytes]], volumes: Collection[str], owner: tuple[int, int],
+    identify: Callable[[str, str], int],
+) -> Iterator[tuple[str, bytes]]:  # fmt: skip
+    """(directory, tar) for PUT /containers/ID/archive: one per volume, the rest below /. owner: of files that say
+    nothing; identify(table, name): the number of a `uid` or `gid` that is a name."""
+    places: dict[str, list[tuple[str, Mapping[str, Any], bytes]]] = {}
+    for item, content in files:
+        directory, _, name = posixpath.normpath(item["target"]).rpartition("/")
+        if directory in volumes:
+            places.setdefault(directory, []).append((name, item, content))
+        else:
+            places.setdefault("/", []).append((f"{directory}/{name}".lstrip("/"), item, content))
+    for directory, rows in places.items():
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name, item, content in rows:
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                member.mode = int(item.get("mode", 0o444))
+                member.uid = identify("passwd", str(item["uid"])) if "uid" in item else owner[0]
+                member.gid = identify("group", str(item["gid"])) if "gid" in item else owner[1]
+                tar.addfile(member, io.BytesIO(content))
+        yield directory, stream.getvalue()
 
 
 def number(name: str, table: str, where: str) -> int:

@@ -6,6 +6,7 @@ from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.docker import adopted, facts, look, names
 from envkit.backend.docker.images import observe_images, wanted_images
+from envkit.backend.docker.podman import probed
 from envkit.backend.docker.written import first_written
 from envkit.backend.ledger import Ledger
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
@@ -161,7 +162,7 @@ def ports(inspection: Mapping[str, Any]) -> list[str]:
 
 def instances(engine: Engine, environment: str) -> list[Instance]:
     """The rows of `ps`, one-offs (replica 0) included."""
-    found = look.containers(engine, environment)
+    found = [probed(engine, item) for item in look.containers(engine, environment)]
     present, _ = look.instances(found)
     rows = [_row(item, address.name, address.index) for address, item in sorted(present.items())]
     oneoffs = [item for item in found if look.labels_of(item).get(f"{ownership.COMPOSE}oneoff") == "True"]

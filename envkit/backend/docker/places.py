@@ -52,9 +52,10 @@ def labels(
     return found
 
 
-def part_labels(environment: str) -> dict[str, str]:
-    """Of an anonymous volume for the files of secrets and configs."""
-    return {names.PART: "files", ownership.ENVIRONMENT: environment}
+def part_labels(environment: str, what: str) -> dict[str, str]:
+    """Of an anonymous volume: for the `files` of secrets and configs, or the service's own (`data`)."""
+    found = {names.PART: what, ownership.ENVIRONMENT: environment}
+    return found if what == "files" else {**found, f"{ownership.COMPOSE}project": environment}
 
 
 def links(services: Services, spec: Mapping[str, Any]) -> list[str]:
@@ -84,23 +85,29 @@ def anonymous_targets(spec: Mapping[str, Any], image: Mapping[str, Any]) -> list
 
 
 def with_anonymous(
-    spec: Mapping[str, Any], image: Mapping[str, Any], old: Mapping[str, Any] | None
+    spec: Mapping[str, Any], image: Mapping[str, Any], old: Mapping[str, Any] | None, environment: str
 ) -> Mapping[str, Any]:
-    """The spec with the predecessor's anonymous volumes at their places: a replacement keeps its data."""
+    """The spec with its anonymous volumes written out: the predecessor's, since a replacement keeps its data, or new
+    ones with labels, by which they are found when the environment goes with its volumes."""
     targets = {target.rstrip("/") for target in anonymous_targets(spec, image)}
-    if old is None or not targets:
+    if not targets:
         return spec
     kept = {
         str(row["Destination"]).rstrip("/"): str(row["Name"])
-        for row in old.get("Mounts") or () if row.get("Type") == "volume" and row.get("Name")
+        for row in (old or {}).get("Mounts") or () if row.get("Type") == "volume" and row.get("Name")
     }  # fmt: skip
-    rows = []
-    for row in spec.get("mounts") or ():
+
+    def filled(row: Mapping[str, Any]) -> Mapping[str, Any]:
         target = str(row["target"]).rstrip("/")
-        again = row["type"] == "volume" and not row.get("source") and target in kept
-        rows.append({**row, "source": kept[target]} if again else row)
         targets.discard(target)
-    rows += [{"type": "volume", "target": target, "source": kept[target]} for target in targets if target in kept]
+        if target in kept:
+            return {**row, "source": kept[target]}
+        return {**row, "labels": part_labels(environment, "data")}
+
+    rows = [
+        filled(row) if row["type"] == "volume" and not row.get("source") else row for row in spec.get("mounts") or ()
+    ]
+    rows += [filled({"type": "volume", "target": target}) for target in sorted(targets)]
     return {**spec, "mounts": rows}
 
 
@@ -120,7 +127,7 @@ def file_volumes(engine: Engine, item: Mapping[str, Any]) -> list[str]:
     wanted = set(files.directories(owner.spec))
     found = [str(row["Name"]) for row in item.get("Mounts") or () if row.get("Destination") in wanted]
     rows = engine.get_all(*(f"/volumes/{name}" for name in found))
-    return [str(row["Name"]) for row in rows if row is not None and names.PART in (row.get("Labels") or {})]
+    return [str(row["Name"]) for row in rows if row and (row.get("Labels") or {}).get(names.PART) == "files"]
 
 
 # -- whose files are

@@ -28,6 +28,7 @@ from envkit.backend.docker import (
 from envkit.backend.docker.blame import last_lines
 from envkit.backend.engine_api import EngineConflictError, EngineError, EngineNotFoundError
 from envkit.errors import ApplyError, NotFoundError
+from envkit.lean import cached_property
 from envkit.observed.state import InstanceState
 from envkit.plan.model import Action, Change, Effect
 from envkit.values import struct
@@ -73,7 +74,11 @@ class Services:
         self._images: dict[str, Mapping[str, Any]] = {}
         self._touched: dict[str, dict[str, Any]] = {}
         self.place = places.place_of(environment)
-        self.hashes = places.compose_hashes(materials)
+
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """Service -> Compose's own hash of it."""
+        return places.compose_hashes(self.materials)
 
     def know(self, found: Sequence[Mapping[str, Any]]) -> None:
         """What is there now."""
@@ -220,9 +225,10 @@ class Services:
         at_once = version >= (1, 44)
         scratch = scratch or old is not None or bool(contents) or (len(networks) > 1 and not at_once)
         labels = places.labels(self, address, resource, str(image["Id"]), one_off)
-        part = places.part_labels(self.environment.name)
+        part = places.part_labels(self.environment.name, "files")
+        whole = places.with_anonymous(spec, image, None if renew else old, self.environment.name)
         body = encode.container(
-            places.with_anonymous(spec, image, None if renew else old), image=str(image["Id"]), labels=labels,
+            whole, image=str(image["Id"]), labels=labels,
             place=self.place, image_config=image.get("Config") or {}, version=version, resolve=self.resolve,
             file_volumes=dict.fromkeys(volumes, part),
         )  # fmt: skip
@@ -275,8 +281,10 @@ class Services:
         image: Mapping[str, Any],
     ) -> None:  # fmt: skip
         owner = places.owner(self, identity, spec, contents, image)
-        data = files.archive(contents, owner, lambda table, name: places.identify(self, identity, table, name))
-        self.engine.upload(f"/containers/{identity}/archive", iter([data]), path="/")
+        for directory, data in files.archives(
+            contents, files.directories(spec), owner, lambda table, name: places.identify(self, identity, table, name)
+        ):
+            self.engine.upload(f"/containers/{identity}/archive", iter([data]), path=directory)
 
     def settle(self, made: Made) -> None:
         """Give a container its name."""

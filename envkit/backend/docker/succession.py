@@ -6,6 +6,7 @@ import time
 
 from envkit.backend.docker import facts
 from envkit.backend.docker.blame import last_lines
+from envkit.backend.docker.podman import probed
 from envkit.errors import ApplyError
 from envkit.observed.state import Health, InstanceState
 from envkit.plan.model import Action
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MONITOR = 5.0
 """Seconds that an instance without a health check has to live, where `update.monitor` says nothing."""
 
-_PAUSE = 0.1
+_LEAST, _PAUSE = 0.5, 0.1
 
 
 def watch(services: Services, change: Change, identity: str) -> None:
@@ -31,9 +32,10 @@ def watch(services: Services, change: Change, identity: str) -> None:
     first = change.action is Action.REPLACE_START_FIRST
     if not first and not (change.action is Action.REPLACE and update):
         return
-    deadline = time.monotonic() + float((update or {}).get("monitor", MONITOR if first else 0.0))
+    monitor = float((update or {}).get("monitor", MONITOR if first else 0.0))
+    deadline = time.monotonic() + max(monitor, _LEAST)  # a program that cannot live ends at once
     while True:
-        found = services.engine.get(f"/containers/{identity}/json")
+        found = probed(services.engine, services.engine.get(f"/containers/{identity}/json"))
         state, health = facts.state_of(str(found["State"]["Status"])), facts.health_of(found["State"])
         if state is InstanceState.EXITED and (first or found["State"].get("ExitCode")):
             _fail(services, change, identity, f"it ended with exit code {found['State'].get('ExitCode')}")

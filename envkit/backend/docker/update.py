@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from envkit.plan.model import Change
     from envkit.spec.environment import Resource
 
-IN_PLACE = frozenset({"limits", "restart", "networks", "name"})
+IN_PLACE = frozenset({"limits", "restart", "networks", "name", "container_name"})
 """Paths of a ServiceSpec, and of facts.py, that need no new container."""
+
+PODMAN_IN_PLACE = frozenset({"networks", "name", "container_name"})
+"""The same for Podman, whose compatible service has no /containers/ID/update before version 5."""
 
 _NO_LIMIT = (1 << 63) - 4096  # cgroup v1's "unlimited"; the engine knows no other way to take a memory limit back
 

@@ -8,6 +8,7 @@ from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.docker import facts, look, names
 from envkit.backend.docker.blame import last_lines
+from envkit.backend.docker.podman import probed
 from envkit.backend.engine_api import Engine
 from envkit.errors import ApplyError
 from envkit.observed.state import Health, InstanceState
@@ -32,9 +33,13 @@ def wait(engine: Engine, environment: str, address: Address, condition: Conditio
     while not cancelled.is_set():
         listed = engine.get_all(("/containers/json", query))[0] or ()
         found = look.inspect(engine, [row["Id"] for row in listed if not names.is_scratch(names.own_name(row))])
-        rows = [item for item in found if (own := look.address_of(item)) and address.index in (1, own.index)]
+        rows: list[Mapping[str, Any]] = [
+            item for item in found if (own := look.address_of(item)) and address.index in (1, own.index)
+        ]
         if not rows:
             raise ApplyError("A service is not there", f"nothing runs {address.name}", address=str(address))
+        if condition == "healthy":
+            rows = [probed(engine, item) for item in rows]
         if all(_meets(engine, item, condition) for item in rows):
             return
         cancelled.wait(pause)

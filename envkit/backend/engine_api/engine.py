@@ -182,6 +182,8 @@ class Engine:
         return get_all(self.address, targets, TIMEOUT)
 
     def _versioned(self, path: str) -> str:
+        if path.startswith("/libpod/"):  # Podman's own API, on the same socket
+            return f"/v4.0.0{path}"
         return f"/v{self.version[0]}.{self.version[1]}{path}"
 
     def _ask(  # noqa: PLR0913
