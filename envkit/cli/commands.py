@@ -26,6 +26,8 @@ COMMANDS = (
     Command("validate", "config", "validate", "check the files and report every problem", _START),
     Command("config", "config", "config", "print the canonical model", _START, ("convert",),
             ("envkit config --json", "envkit config --origin", "envkit config --services")),
+    Command("fmt", "fmt", "fmt", "lay YAML files out the same way everywhere; comments stay", _START,
+            examples=("envkit fmt", "envkit fmt --check", "envkit fmt compose.yaml --diff")),
     Command("doctor", "project", "doctor", "say what this machine can do and what it lacks", _START),
     Command("plan", "apply", "plan", "show what apply would change; writes nothing", _DAILY,
             examples=("envkit plan", "envkit plan --json", "envkit plan -o plan.json && envkit apply plan.json")),
