@@ -12,12 +12,13 @@ from envkit.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from envkit.cli.context import Context
     from envkit.config.environment import Loaded
     from envkit.config.inputs import Asked
+    from envkit.diagnostics import Diagnostic
     from envkit.events import Emit, Event
     from envkit.plan.wishes import Wishes
     from envkit.reconcile.watch.round import Round
@@ -44,23 +45,20 @@ def watch(context: Context) -> int:
         _keep_stdout(context)
     loaded = load(context)
     context.show_warnings(loaded.environment.warnings)
-    watcher = watcher_of(context, load)
-    code = 0
+    watcher = watcher_of(context, load, loaded.environment.warnings)
     with interruptible():
         try:
             notes = watcher.begin(loaded)
-            if not options.no_up:
-                code = converge(context, loaded)[0]
+            if options.no_up or not converge(context, loaded)[0]:
+                watcher.applied()
             tell_beginning(context, watcher, notes)
-            watcher.run()
-        except KeyboardInterrupt:
-            _tell(context, f"Stopped watching; {loaded.environment.name} runs on.")
-            code = 0
+            try:
+                watcher.run()
+            except KeyboardInterrupt:
+                _tell(context, f"Stopped watching; {loaded.environment.name} runs on.")
         finally:
             watcher.close()
-    if options.down:
-        take_down(context, [], yes=True)
-    return code
+    return take_down(context, [], yes=True) if options.down else 0
 
 
 def _keep_stdout(context: Context) -> None:
@@ -78,6 +76,8 @@ class Beside:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Everything has been applied."""
+        self._watcher.applied()
         tell_beginning(self._context, self._watcher, self._notes)
         self._thread = threading.Thread(target=self._watcher.run, name="watch")
         self._thread.start()
@@ -103,7 +103,7 @@ def beside(context: Context, loaded: Loaded, wishes: Wishes) -> Iterator[Beside]
             fresh.environment = with_policy(fresh.environment, context.options.pull)
         return fresh
 
-    watcher = watcher_of(context, again)
+    watcher = watcher_of(context, again, loaded.environment.warnings)
     made = Beside(context, watcher, watcher.begin(loaded))
     try:
         yield made
@@ -121,14 +121,22 @@ def load(context: Context, held: Mapping[Asked, str] | None = None) -> Loaded:
     return load_environment(options, context.home, write_cache=True, held=held or {})
 
 
-def watcher_of(context: Context, compiled: Callable[..., Loaded]) -> Watcher:
-    """A Watcher of this command line."""
+def watcher_of(context: Context, compiled: Callable[..., Loaded], warnings: Iterable[Diagnostic]) -> Watcher:
+    """A Watcher of this command line. warnings: those that have been shown."""
     from envkit.config.inputs import tree_digest
     from envkit.reconcile.watch.converge import Converger
     from envkit.reconcile.watch.watcher import Watcher
 
     options = context.options
     emit = _emit(context)
+    told = list(warnings)
+
+    def again(held: Mapping[Asked, str]) -> Loaded:
+        loaded = compiled(context, held)
+        new = [item for item in loaded.environment.warnings if item not in told]
+        told.extend(new)
+        context.show_warnings(new)
+        return loaded
 
     def digest(asked: Asked) -> str | None:
         try:
@@ -142,7 +150,7 @@ def watcher_of(context: Context, compiled: Callable[..., Loaded]) -> Watcher:
         built=(lambda: _prune(context)) if getattr(options, "prune", True) else (lambda: None),
     )  # fmt: skip
     return Watcher(
-        context.backend, lambda held: compiled(context, held), digest, converger, lambda made: _show(context, made),
+        context.backend, again, digest, converger, lambda made: _show(context, made),
         emit=emit, services=tuple(options.services),
     )  # fmt: skip
 

@@ -127,11 +127,29 @@ services:
     volumes: [./conf:/conf]
     develop: {{watch: [{{path: ./conf, action: sync, target: /conf}}]}}
 """
+PLACES = f"""
+services:
+  web:
+    image: {BOX}
+    command: ["sh", "-c", "{LOOP}"]
+    user: app
+    stop_signal: SIGKILL
+    tmpfs: [/scratch]
+    volumes: ["data:/data"]
+    develop:
+      watch:
+        - {{path: ./src, action: sync, target: /scratch/src, initial_sync: true}}
+        - {{path: ./src, action: sync, target: /data/src, initial_sync: true}}
+        - {{path: ./src/a, action: sync, target: /srv/one/b, initial_sync: true}}
+volumes: {{data: {{}}}}
+"""
 
 
 def test_restarts_and_commands(project: Make) -> None:
     made = project({"compose.yaml": COMPOSE, **{f"conf/{name}.conf": "1" for name in ("again", "hook", "only")}})
     with Watching(made) as watching:
+        (warning,) = watching.begun["warnings"]
+        assert "services.bound" in warning and "is bound where it would sync to" in warning
         made.write({"conf/again.conf": "2"})
         assert acts(watching.round()) == [("sync", "service.again", 1), ("restart", "service.again", 0)]
         made.write({"conf/hook.conf": "2"})
@@ -144,6 +162,20 @@ def test_restarts_and_commands(project: Make) -> None:
         assert watching.quiet() == []
     assert "said" in watching.stderr
     made.run("diff", "hook").assert_success().assert_no_text("hook.conf")
+
+
+def test_volumes_and_tmpfs_are_places_too(project: Make) -> None:
+    made = project({"envkit.yaml": PLACES, "src/a": "1", "src/d/b": "1"})
+    with Watching(made) as watching:
+        watching.round("sync")
+        for number in range(2):
+            root = watching.root()
+            assert tree(f"{root}/scratch/src") == tree(f"{root}/data/src") == tree(f"{made.directory}/src")
+            assert Path(f"{root}/srv/one/b").read_text() == "1"
+            made.run("restart").assert_success()
+            if not number:
+                watching.round("sync")  # what was on the tmpfs is gone
+    made.run("plan", "--expect-no-changes").assert_success()
 
 
 INPUTS = SERVICE + """

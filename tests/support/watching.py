@@ -38,7 +38,7 @@ class Watching:
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait(lambda line: line["type"] == "watching")
+        self.begun = self.wait(lambda line: line["type"] == "watching")
         return self
 
     def __exit__(self, *_: object) -> None:

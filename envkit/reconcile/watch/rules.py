@@ -123,19 +123,31 @@ class Filter:
 
 def mirrored(rule: Rule, environment: Environment) -> str:
     """Why a rule must not sync: the host directory that is bound where it would write, and is watched; "" otherwise."""
-    resource = environment.get("service", rule.service)
-    target = os.path.normpath("/" + rule.target)
-    best: Mapping[str, Any] | None = None
-    for row in resource.spec.get("mounts") or () if resource else ():
-        place = os.path.normpath("/" + str(row["target"]))
-        if _is_within(target, place) and (best is None or len(place) >= len(os.path.normpath(str(best["target"])))):
-            best = row
-    if best is None or best["type"] != "bind":
+    mount = _mount_at(rule, environment)
+    if mount is None or mount["type"] != "bind":
         return ""
-    rest = os.path.relpath(target, os.path.normpath("/" + str(best["target"])))
-    host = os.path.realpath(os.path.normpath(os.path.join(str(best["source"]), rest)))
+    rest = os.path.relpath(_clean(rule.target), _clean(mount["target"]))
+    host = os.path.realpath(os.path.normpath(os.path.join(str(mount["source"]), rest)))
     path = os.path.realpath(rule.path)
     return host if _is_within(host, path) or _is_within(path, host) else ""
+
+
+def is_volatile(rule: Rule, environment: Environment) -> bool:
+    """Whether a restart loses what the rule has synced: its target is on a tmpfs."""
+    mount = _mount_at(rule, environment)
+    return mount is not None and mount["type"] == "tmpfs"
+
+
+def _mount_at(rule: Rule, environment: Environment) -> Mapping[str, Any] | None:
+    """The service's mount that the target is on, None for its root."""
+    resource = environment.get("service", rule.service)
+    rows: list[Mapping[str, Any]] = list(resource.spec.get("mounts") or ()) if resource else []
+    above = [row for row in rows if _is_within(_clean(rule.target), _clean(row["target"]))]
+    return max(above, key=lambda row: len(_clean(row["target"])), default=None)
+
+
+def _clean(path: str) -> str:
+    return os.path.normpath("/" + path.lstrip("/"))
 
 
 def _is_within(path: str, directory: str) -> bool:

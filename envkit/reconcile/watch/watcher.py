@@ -10,13 +10,14 @@ import threading
 import time
 
 from envkit.address import Address
-from envkit.errors import ApplyError, EnvkitError, InputError
+from envkit.errors import ApplyError, EnvkitError
+from envkit.events import Event, EventKind
 from envkit.observed.state import InstanceState
 from envkit.reconcile.watch import actions
 from envkit.reconcile.watch.converge import Converger
 from envkit.reconcile.watch.hints import Follower, Hints, Queue, quiet
 from envkit.reconcile.watch.round import Act, Round
-from envkit.reconcile.watch.rules import Rule, mirrored
+from envkit.reconcile.watch.rules import Rule, is_volatile, mirrored
 from envkit.reconcile.watch.sight import Difference, Sight
 from envkit.reconcile.watch.watched import images_of, watched
 
@@ -54,8 +55,9 @@ class Watcher:
         self._sight = Sight(digest)
         self._follower: Follower | None = None
         self._rules: tuple[Rule, ...] = ()
-        self._known: set[str] = set()  # ids of the instances that have what was synced
-        self._refused: set[str] = set()  # ids of those that could not take it; tried again when something changes
+        self._known: set[str] = set()  # lives of instances that have what was synced
+        self._refused: set[str] = set()  # those that could not take it; tried again when something changes
+        self._volatile: set[str] = set()  # services that lose with a restart what was synced
         self._mirrored: dict[Rule, str] = {}
         self._invalid = False
         self._stopped = threading.Event()
@@ -73,14 +75,11 @@ class Watcher:
         its rules. Before the first apply: what changes meanwhile is not missed."""
         self._backend.prepare()
         self._follower = Follower(self._queue)
-        self._adopt(loaded)
-        self._converger.settled(loaded.environment)
-        return [
-            f"{rule}: {host} is bound where it would sync to; it is left out" for rule, host in self._mirrored.items()
-        ] + [
-            f"{rule}: the image of {rule.service} is not built here; there is nothing to rebuild"
-            for rule in self._rules if rule.action == "rebuild" and not self._sight.builds(rule)
-        ]  # fmt: skip
+        return self._adopt(loaded)
+
+    def applied(self) -> None:
+        """What `begin` was told of has been applied: only what changes is planned from now on."""
+        self._converger.settled(self.environment)
 
     def run(self) -> None:
         """Rounds until `stop`, or KeyboardInterrupt."""
@@ -138,16 +137,18 @@ class Watcher:
     def _converge(self, difference: Difference, made: Round) -> None:
         try:
             loaded = self._load(self._sight.digests)
-        except InputError as error:
+        except EnvkitError as error:
             self._invalid = True
             made.problems.append(error)
             return
         made.mended, self._invalid = self._invalid, False
-        self._adopt(loaded)
+        for note in self._adopt(loaded):
+            self._emit(Event(EventKind.WARNING, action="watch", message=note))
         self._converger.converge(loaded, made)
 
-    def _adopt(self, loaded: Loaded) -> None:
-        self._loaded = loaded
+    def _adopt(self, loaded: Loaded) -> list[str]:
+        """Watch what this environment is made of from now on; what is doubtful about its new rules."""
+        self._loaded, before = loaded, self._rules
         seen = watched(loaded, self._services)
         digests = {row[:5]: row[5] for row in loaded.inputs.trees}
         owned = {
@@ -163,6 +164,19 @@ class Watcher:
         self._mirrored = {
             rule: host for rule in self._rules if rule.syncs and (host := mirrored(rule, loaded.environment))
         }
+        self._volatile = {rule.service for rule in self._rules if rule.syncs and is_volatile(rule, loaded.environment)}
+        return [note for rule in self._rules if rule not in before and (note := self._doubt(rule))]
+
+    def _doubt(self, rule: Rule) -> str:
+        if host := self._mirrored.get(rule):
+            return f"{rule}: {host} is bound where it would sync to; it is left out"
+        if rule.action == "rebuild" and not self._sight.builds(rule):
+            return f"{rule}: the image of {rule.service} is not built here; there is nothing to rebuild"
+        return ""
+
+    def _life(self, row: Instance) -> str:
+        """What is known of an instance is true as long as this is the same."""
+        return f"{row.id} {row.pid}" if row.service in self._volatile else row.id
 
     # -- instances
 
@@ -173,22 +187,24 @@ class Watcher:
         if not acting and not (look and syncing):
             return
         rows = [row for row in self._backend.instances(self.environment.name) if row.replica]
-        running = {row.id: row for row in rows if row.state in _RUNNING}
+        running = {self._life(row): row for row in rows if row.state in _RUNNING}
         fresh = running.keys() - self._known - (set() if changes else self._refused)
         self._known &= running.keys()
         self._refused &= running.keys() - fresh
-        for row in running.values():
+        for life, row in running.items():
+            if life in self._refused:
+                continue
             wanted = {
-                rule: self._whole(rule) if row.id in fresh else changes.get(rule)
-                for rule in syncing if rule.service == row.service and row.id not in self._refused
+                rule: self._whole(rule) if life in fresh else changes.get(rule)
+                for rule in syncing if rule.service == row.service
             }  # fmt: skip
             taken = [self._sync(row, rule, part, made) for rule, part in wanted.items() if part]
             if all(taken):
-                self._known.add(row.id)
+                self._known.add(life)
             else:
-                self._known.discard(row.id)
-                self._refused.add(row.id)
-        old = [row for row in running.values() if row.id not in fresh]
+                self._known.discard(life)
+                self._refused.add(life)
+        old = [row for life, row in running.items() if life not in fresh]
         self._restart({rule.service for rule in acting if rule.action in ("restart", "sync+restart")}, old, made)
         for rule in acting:
             if rule.action == "sync+exec":
