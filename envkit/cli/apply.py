@@ -48,8 +48,10 @@ def plan(context: Context) -> int:
     layers = _layers(context, made, environment, observed.images)
     if context.json:
         from envkit.plan.encode import plan_json
+        from envkit.views.diagnostics import diagnostic_json
 
-        context.print_json(plan_json(made, layers))
+        said = [diagnostic_json(item) for item in (*environment.warnings, *made.diagnostics)]
+        context.print_json(plan_json(made, layers, said))
     else:
         terminal = context.terminal
         terminal.out(render_plan(made, terminal.style, base=context.cwd, files=environment.files, layers=layers))
@@ -118,7 +120,7 @@ def converge(
     if options.frozen:
         from envkit.cli.lock import freeze
 
-        freeze(environment)
+        freeze(environment, context)
     if options.pull:
         from envkit.reconcile.registry import with_policy
 
@@ -218,6 +220,8 @@ def carry_out(
     from envkit.views.outcome import outcome_json, render_outcome
 
     emit = context.emit()
+    if context.json and not made.destroy:  # else the plan has said it
+        _warn_of_files(made, emit)
     started = time.monotonic()
     outcome = apply_plan(
         made, context.backend, environment, materials=materials, emit=shown(context, emit),
@@ -230,6 +234,17 @@ def carry_out(
     else:
         context.terminal.err(render_outcome(outcome, took, context.terminal.err_style, base=context.cwd))
     return 1 if outcome.failed else 0
+
+
+def _warn_of_files(made: Plan, emit: Emit) -> None:
+    """Say which files in containers' own layers are about to be destroyed."""
+    from envkit.events import Event, EventKind
+    from envkit.plan.encode import lost_files
+
+    for change in made.effective:
+        if files := lost_files(change):
+            text = f"files written into its own layer will be lost: {', '.join(files)}"
+            emit(Event(EventKind.WARNING, str(change.address), change.action.word, text, {"files": list(files)}))
 
 
 def shown(context: Context, emit: Emit) -> Emit:

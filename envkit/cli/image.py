@@ -38,7 +38,7 @@ def build(context: Context) -> int:
     if options.frozen:
         from envkit.cli.lock import freeze
 
-        freeze(loaded.environment)
+        freeze(loaded.environment, context)
     names = _wanted(loaded.environment, _with_dependencies(loaded.environment, options))
     if options.check:  # loading has read them
         context.terminal.err("Check complete, no problems found.")

@@ -7,8 +7,10 @@ from envkit.errors import ConflictError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from envkit.cli.context import Context
+    from envkit.host.home import Home
     from envkit.spec.environment import Environment
 
 _HINT = "run `envkit lock` where the lock may change, and commit the file"
@@ -30,8 +32,9 @@ def lock(context: Context) -> int:
     loaded = context.load(write_cache=True)
     environment = loaded.environment
     used = [name for name in references(environment) if "@" not in name]
+    used += [name for name in of_dockerfiles(environment, context.home, context.environ) if name not in used]
     if options.frozen:
-        freeze(environment)
+        freeze(environment, context)
         context.terminal.out(f"{len(used)} references are locked.")
         return 0
     whole = options.update and not options.no_build
@@ -67,13 +70,32 @@ def lock(context: Context) -> int:
     return 0
 
 
-def freeze(environment: Environment) -> None:
+def of_dockerfiles(environment: Environment, home: Home, environ: Mapping[str, str]) -> list[str]:
+    """The references that the environment's Dockerfiles start from and copy from."""
+    builds = {
+        address.name: asked
+        for address, item in environment.resources.items()
+        if address.kind == "image"
+        and (asked := item.spec.get("build") or (item.spec.get("base") or {}).get("build"))
+    }
+    if not builds:
+        return []
+    from envkit.image.dockerfile.references import references
+
+    own = {name.lower() for name in builds}
+    found = {name for asked in builds.values() for name in references(
+        asked, home=home, directory=environment.directory, environ=environ, own=own)}  # fmt: skip
+    return sorted(found)
+
+
+def freeze(environment: Environment, context: Context) -> None:
     """From here on nothing that envkit.lock does not cover is built in this process. Raises ConflictError for a
     reference that is not in it."""
     from envkit.image.lockfile import NAME, of_project
     from envkit.reconcile.registry import references
 
     known = of_project(environment.directory, frozen=True).section("references")
-    missing = [name for name in references(environment) if "@" not in name and name not in known]
+    wanted = [*references(environment), *of_dockerfiles(environment, context.home, context.environ)]
+    missing = [name for name in dict.fromkeys(wanted) if "@" not in name and name not in known]
     if missing:
         raise ConflictError(f"{NAME} does not cover every image", ", ".join(missing), _HINT)

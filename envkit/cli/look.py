@@ -117,10 +117,11 @@ def ls(context: Context) -> int:
 
     options = context.options
     names = [name for name in context.backend.environments() if all(_is_named(name, text) for text in options.filter)]
-    if options.quiet:
-        _each(context, names)
-        return 0
     rows: list[tuple[str, list[Instance]]] = [(name, context.backend.instances(name)) for name in names]
+    rows = [(name, found) for name, found in rows if found or context.backend.volumes(name)]  # more than images
+    if options.quiet:
+        _each(context, [name for name, _ in rows])
+        return 0
     if context.json:
         context.print_json(
             [{"name": name, "instances": len(found), "running": _running(found)} for name, found in rows]

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1.0"
 
 
-def plan_json(plan: Plan, layers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> dict[str, Any]:
+def plan_json(
+    plan: Plan, layers: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    diagnostics: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:  # fmt: skip
     """The public form: what does nothing is only counted. A reader accepts unknown keys of the same major version.
 
-    layers: those of images that are built, by the images' names."""
+    layers: those of images that are built, by the images' names; diagnostics: warnings about the files and of the
+    backend, as `validate --json` has them."""
     words = ("create", "update", "replace", "delete", "noop")
     return {
         "format_version": FORMAT_VERSION,
@@ -27,6 +31,7 @@ def plan_json(plan: Plan, layers: Mapping[str, Sequence[Mapping[str, Any]]] | No
         "summary": {**{word: plan.count(word) for word in words}, "drift": len(plan.drift)},
         "loses_data": plan.loses_data,
         "partial": list(plan.partial),
+        "diagnostics": list(diagnostics),
     }
 
 
@@ -35,7 +40,16 @@ def _with_layers(change: Change, layers: Mapping[str, Sequence[Mapping[str, Any]
     data = {}
     if (change.loses_data or change.snapshot) and change.observed and "bytes" in change.observed.attributes:
         data = {"data": {key: change.observed.attributes[key] for key in ("bytes", "files")}}
-    return {**change_json(change), **({"layers": list(rows)} if rows else {}), **data}
+    files = {"files_lost": list(lost)} if (lost := lost_files(change)) else {}
+    return {**change_json(change), **({"layers": list(rows)} if rows else {}), **data, **files}
+
+
+def lost_files(change: Change) -> Sequence[str]:
+    """The first files in the instance's own layer, which die with it; the last one is "…" where there are more."""
+    if change.address.kind != "service" or change.observed is None:
+        return ()
+    goes = change.action.replaces or change.action is Action.DELETE
+    return change.observed.attributes.get("files") or () if goes else ()
 
 
 def change_json(change: Change) -> dict[str, Any]:

@@ -131,6 +131,26 @@ def test_the_lock_pins_what_a_tag_means(project: Make, registry: Registry, publi
     there.run("plan", "--expect-no-changes").assert_success()
 
 
+def test_the_lock_pins_what_a_dockerfile_starts_from(project: Make, registry: Registry, publish: Publish) -> None:
+    first, tools = publish("start:1", "one"), publish("tools:1", "t")
+    there = project({
+        "compose.yaml": "services:\n  web:\n    build: .\n",
+        "Dockerfile": f"""\
+            ARG HOST={registry.host}
+            FROM nowhere.example/not:needed AS unused
+            FROM $HOST/start:1 AS it
+            COPY --from={registry.host}/tools:1 /bin/sh /tool
+            FROM it
+        """.replace("            ", ""),
+    })  # fmt: skip
+    there.run("lock", "--frozen").assert_failure("does not cover", "start:1", "tools:1")
+    there.run("lock", "--no-build").assert_success().assert_text(first, tools)
+    publish("start:1", "two")
+    there.run("up", "-d", "--frozen").assert_success()
+    assert version(there) == "one"
+    there.run("plan", "--expect-no-changes").assert_success()
+
+
 def test_a_built_image_is_pushed_and_pulled(project: Make, registry: Registry, publish: Publish) -> None:
     publish("base:1", "one")
     name = f"{registry.host}/built:1"

@@ -46,7 +46,7 @@ def build(context: Context, name: str, asked: Mapping[str, Any], memory: Memory,
         raise _as_failure(context, error) from error
     config = {key: value for key, value in state.config.items() if value not in (None, [], {}, "")}
     if asked.get("labels"):
-        labels = {str(key): str(value) for key, value in _pairs(asked["labels"]).items()}
+        labels = {str(key): str(value) for key, value in pairs(asked["labels"]).items()}
         config["Labels"] = {**(config.get("Labels") or {}), **labels}
     document = {**state.document, "created": recipe.CREATED, "config": config, "history": state.history}
     digest = context.store.add_image(document, state.layers, name)
@@ -62,6 +62,12 @@ def _as_failure(context: Context, error: InputError) -> ApplyError:
     return ApplyError(problems[0].summary, detail, problems[0].hint, address=context.address)
 
 
+def _pins(lock: Lockfile) -> Lockfile:
+    """What the project's lock says of references: a Dockerfile's packages are no business of it, and a build adds
+    nothing to it."""
+    return Lockfile(data={"references": lock.section("references")}, frozen=lock.frozen)
+
+
 class Building:
     """One build: its program, its options, and the states of its stages."""
 
@@ -71,11 +77,11 @@ class Building:
                 hint = "take it away, or build on a machine of that platform"
                 raise UnsupportedError("an image for another platform cannot be built here", str(each), hint)
         self.context = replace(
-            context, lock=Lockfile(), fresh=context.fresh or bool(asked.get("no_cache")),
+            context, lock=_pins(context.lock), fresh=context.fresh or bool(asked.get("no_cache")),
             pull=context.pull or bool(asked.get("pull")),
         )  # fmt: skip
         self.asked, self.memory = asked, memory
-        self.given = {key: value for key, value in _pairs(asked.get("args")).items() if value is not None}
+        self.given = {key: value for key, value in pairs(asked.get("args")).items() if value is not None}
         self.platform = platform_arguments()
         self.source, text, path = contexts.read(self.context, asked)
         self.named = contexts.named(self.context, asked)
@@ -90,7 +96,7 @@ class Building:
             self.find_source, self.source, _limits(asked), str(asked.get("network") or "default"),
             {str(item.get("target") or item["source"]).rpartition("/")[2]: item["source"]
              for item in asked.get("secrets") or ()},
-            {str(key): str(value or "") for key, value in _pairs(asked.get("ssh")).items()},
+            {str(key): str(value or "") for key, value in pairs(asked.get("ssh")).items()},
             bool(asked.get("privileged")) or "security.insecure" in (asked.get("entitlements") or ()),
         )  # fmt: skip
         total = sum(1 for stage in self.stages for item in stage.instructions if item.keyword in _LAYERS)
@@ -232,7 +238,7 @@ def _numbers(stages: list[Stage]) -> dict[int, int]:
     return {id(item): number for number, item in enumerate(items, 1)}
 
 
-def _pairs(written: Any) -> dict[str, Any]:
+def pairs(written: Any) -> dict[str, Any]:
     """A mapping, or a list of NAME=VALUE, as a mapping; a name without a value has None."""
     if isinstance(written, Mapping):
         return {str(key): None if value is None else _text(value) for key, value in written.items()}

@@ -181,6 +181,7 @@ def test_json_form() -> None:
         "summary": {"create": 0, "update": 0, "replace": 1, "delete": 0, "noop": 2, "drift": 0},
         "loses_data": False,
         "partial": [],
+        "diagnostics": [],
     }  # fmt: skip
 
 
