@@ -106,11 +106,9 @@ def _change_lines(change: Change, style: Style, base: str, symbol: str) -> Itera
 
 def _lost_files(change: Change, style: Style) -> Iterable[str]:
     """The files that die with an instance which is replaced or deleted."""
-    if change.address.kind != "service" or change.observed is None:
-        return
-    if not (change.action.replaces or change.action is Action.DELETE):
-        return
-    files = change.observed.attributes.get("files") or ()
+    from envkit.plan.encode import lost_files
+
+    files = lost_files(change)
     shown = [str(item) for item in files[:_MOST_FILES]]
     if files:
         more = ["…"] if len(files) > len(shown) else []
