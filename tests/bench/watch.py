@@ -125,6 +125,7 @@ def idle(project: Project) -> str:
         with open(f"/proc/{watching.process.pid}/status", encoding="ascii") as file:
             rows = (line.split() for line in file if line.startswith(("VmRSS", "VmHWM")))
             memory = {row[0]: int(row[1]) / 1024 for row in rows}
+    project.run("down", "--volumes", "--yes", timeout=900).assert_success()
     return f"{100 * share:.2f} % of a core, {memory['VmRSS:']:.1f} MB resident ({memory['VmHWM:']:.1f} at most)"
 
 
