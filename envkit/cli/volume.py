@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from envkit.errors import NotFoundError, UsageError
+from envkit.errors import NotFoundError, UnsupportedError, UsageError
 from envkit.values import as_dict
 
 if TYPE_CHECKING:
@@ -224,7 +225,9 @@ def _named(context: Context, text: str, *, plain: bool = False) -> tuple[str, st
     rows = context.backend.volumes(None)
     if any(row.name == name for row in rows):
         return name, snapshot
-    kept = [] if context.options.dry_run else context.backend.volume_data().snapshots()
+    kept: list[SnapshotInfo] = []
+    with suppress(UnsupportedError, UsageError):  # a backend without snapshots, a dry run
+        kept = context.backend.volume_data().snapshots()
     if any(row.volume == name for row in kept):
         return name, snapshot
     environment = context.environment_name()
