@@ -2,7 +2,7 @@
 
     images/                 the OCI store (owned by envkit.image)
     volumes/NAME/           named volumes: NAME/data is the content, NAME/volume.json the record
-        .snapshots/NAME/        what they held at one moment, each with its own `data`
+    volumes/.snapshots/     what they held at one moment: VOLUME/SNAPSHOT/data
     environments/NAME/      one per environment
         lock, journal.jsonl, network.json …
         instances/SERVICE.N/    the record directory of one service instance (and its OCI bundle)

@@ -57,6 +57,7 @@ class EmbeddedSession:
         self.services = services.Services(home, environment, self.workshop, emit, self._digest_of)
         self._failed = False
         self._touched = self._deleted = False
+        self._users: Mapping[str, Sequence[str]] | None = None  # of volumes, asked once
         self._owed: dict[Address, list[str]] = {}
         self._done: set[Address] = set()
 
@@ -225,9 +226,10 @@ class EmbeddedSession:
 
     def _destroy_volume(self, name: str, change: Change) -> None:
         """A volume goes; what it holds becomes a snapshot where the change says so."""
-        others = [text for text in volumes.users(self.home).get(name, ())
-                  if text.partition("/")[0] != self.environment.name]  # fmt: skip
-        if others:
+        if self._users is None:
+            self._users = volumes.users(self.home)
+        mine = f"{self.environment.name}/"
+        if others := [text for text in self._users.get(name, ()) if not text.startswith(mine)]:
             raise ConflictError("A volume is in use", f"{name}: {', '.join(others)}", "take those services down first")
         if change.snapshot:
             from envkit.backend.embedded.volume_data import retire
