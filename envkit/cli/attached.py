@@ -35,6 +35,20 @@ class Before:
                 )  # fmt: skip
         return cls(time.time(), {row.id: row for row in context.backend.instances(environment.name)})
 
+    def restore(self, context: Context, environment: Environment) -> None:
+        """Stop what was started since: who interrupts an attached `up` wants nothing to run on, as with Compose."""
+        from envkit.address import Address
+        from envkit.reconcile.lifecycle import in_order
+
+        ran = {row.id for row in self.instances.values() if row.state == "running"}
+        rows = [row for row in context.backend.instances(environment.name) if row.replica and row.id not in ran]
+        started = [Address("service", row.service, row.replica) for row in rows if row.state == "running"]
+        if started:
+            context.terminal.err("Stopping what was started.")
+            in_order(
+                context.backend, environment, started, "stop", emit=context.emit(), timeout=context.options.timeout
+            )
+
 
 def follow(
     context: Context, environment: Environment, before: Before, *, hold: Callable[[], None] | None = None

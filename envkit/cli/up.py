@@ -71,7 +71,11 @@ def up(context: Context) -> int:
     from envkit.cli.attached import Before, follow
 
     before = Before.take(context, loaded.environment)
-    code, environment = converge(context, loaded, wishes, _manner(options))
+    try:
+        code, environment = converge(context, loaded, wishes, _manner(options))
+    except KeyboardInterrupt:
+        before.restore(context, loaded.environment)
+        raise
     return code or follow(context, environment, before)
 
 

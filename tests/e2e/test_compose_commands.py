@@ -127,6 +127,27 @@ def test_up_shows_lines_until_an_interrupt_stops_everything(project: Make) -> No
     assert states(shop)["db.1"] == "running"
 
 
+def test_an_interrupt_before_everything_is_up_stops_what_was_started(project: Make) -> None:
+    never = '{test: ["CMD", "false"], interval: 1s, start_period: 60s}'
+    shop = project({"compose.yaml": f"""
+        services:
+          web: {{image: "box:1", command: {waiting("web")}, depends_on: {{db: {{condition: service_healthy}}}}}}
+          db: {{image: "box:1", command: {waiting("db")}, stop_grace_period: 2s, healthcheck: {never}}}
+          kept: {{image: "box:1", command: {waiting("kept")}}}
+        """})  # fmt: skip
+    shop.run("up", "-d", "kept").assert_success()
+    with running(shop, "up") as up:
+        deadline = time.monotonic() + 30
+        while states(shop).get("db.1") != "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        up.interrupt()
+        assert up.wait() == 130
+    found = states(shop)
+    assert (found["db.1"], found["kept.1"]) == ("exited", "running")
+    assert found.get("web.1") != "running"
+
+
 def test_the_second_interrupt_kills(project: Make) -> None:
     shop = project({"compose.yaml": """
         services:
