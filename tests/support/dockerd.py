@@ -12,18 +12,23 @@ from envkit.host.files import remove_tree
 
 
 class Dockerd:
-    """A running daemon in folder. `docker(...)` runs the client against it."""
+    """A running daemon in folder, with further arguments. `docker(...)` runs the client against it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.socket = folder / "docker.sock"
         self._log = (folder / "dockerd.log").open("wb")
+        self._arguments = arguments
+        self._start()
+
+    def _start(self) -> None:
+        folder = self.folder
         self.process = subprocess.Popen(
             [
                 "dockerd", "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec"),
                 "--pidfile", str(folder / "dockerd.pid"), "--host", f"unix://{self.socket}", "--bridge=none",
-                "--iptables=false", "--ip6tables=false",
+                "--iptables=false", "--ip6tables=false", *self._arguments,
             ],
             stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
         )  # fmt: skip
@@ -34,6 +39,12 @@ class Dockerd:
                 self.stop()
                 raise RuntimeError(f"dockerd did not start:\n{log}")
             time.sleep(0.1)
+
+    def restart(self) -> None:
+        """End the daemon, which ends its containers, and start it again."""
+        self.process.terminate()
+        self.process.wait(60)
+        self._start()
 
     @property
     def environ(self) -> dict[str, str]:

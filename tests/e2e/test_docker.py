@@ -1,0 +1,216 @@
+"""`--backend docker` on a real engine, as a user has it: Compose's environments, trouble, the terminal's commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.rig import give_image
+from tests.support.dockerd import Dockerd
+from tests.support.project import Outcome, Project
+from tests.support.proxy import Proxy
+
+pytestmark = [pytest.mark.root, pytest.mark.dockerd]
+COMPOSE = Path(sys.executable).parent / "docker-compose"
+LOOP = """["/bin/sh", "-c", "echo $$NAME; trap 'exit 0' TERM; while :; do sleep 0.05; done"]"""
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
+    folder = tmp_path_factory.mktemp("docker")
+    made = Dockerd(folder / "engine")
+    try:
+        give_image(str(made.socket), str(folder / "images"))
+        yield made
+    finally:
+        made.stop()
+
+
+class Site:
+    """A project, and the ways to it."""
+
+    def __init__(self, project: Project, engine: Dockerd) -> None:
+        self.project, self.engine = project, engine
+
+    def run(self, *words: str, host: str = "", **more: Any) -> Outcome:
+        variables = {"DOCKER_HOST": host or f"unix://{self.engine.socket}", "ENVKIT_BACKEND": "docker"}
+        return self.project.run(*words, variables=variables, **more)
+
+    def compose(self, *words: str) -> str:
+        done = subprocess.run(
+            [COMPOSE, *words], cwd=self.project.directory, env=self.engine.environ, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def containers(self) -> dict[str, str]:
+        """Name -> id and the moment of the last start."""
+        names = self.engine.docker("ps", "-a", "--format", "{{.Names}}").split()
+        form = "{{.Id}} {{.State.StartedAt}}"
+        return {name: self.engine.docker("inspect", "--format", form, name).strip() for name in names}
+
+
+@pytest.fixture
+def site(engine: Dockerd, tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Site]]:
+    made: list[Site] = []
+
+    def make(files: Mapping[str, str]) -> Site:
+        made.append(Site(Project(tmp_path, files), engine))
+        return made[-1]
+
+    yield make
+    for item in made:
+        item.run("down", "--volumes", "--yes", "--timeout", "0").assert_success()
+        assert item.containers() == {}
+        assert engine.docker("volume", "ls", "-q") == ""
+
+
+TAKEN = {
+    "compose.yaml": f"""
+        name: taken
+        services:
+          db:
+            image: busybox:test
+            command: {LOOP}
+            environment: {{NAME: db, LEVEL: "1"}}
+            volumes: ["data:/data", "./site:/site:ro"]
+            restart: unless-stopped
+            mem_limit: 64m
+            labels: {{team: x}}
+            healthcheck: {{test: ["CMD", "true"], interval: 2s}}
+          web:
+            image: busybox:test
+            command: {LOOP}
+            environment: {{NAME: web}}
+            depends_on: [db]
+            ports: ["127.0.0.1:18931:80"]
+            networks: {{default: {{aliases: [www]}}, back: {{}}}}
+            tmpfs: [/run]
+            read_only: true
+            cap_drop: [ALL]
+            security_opt: ["no-new-privileges:true"]
+            ulimits: {{nofile: {{soft: 512, hard: 1024}}}}
+            user: "1000:1000"
+            hostname: host
+            secrets: [pw]
+        networks: {{back: {{internal: true}}}}
+        volumes: {{data: {{}}}}
+        secrets: {{pw: {{file: ./pw.txt}}}}
+    """,
+    "pw.txt": "correct horse",
+    "site/index.html": "hello",
+}
+
+
+def test_composes_environment_is_taken_over_changed_and_handed_back(site: Callable[..., Site]) -> None:
+    taken = site(TAKEN)
+    taken.compose("up", "-d")
+    before = taken.containers()
+    taken.run("plan", "--expect-no-changes").assert_success()
+    taken.run("apply").assert_success().assert_text("No changes.")
+    assert taken.containers() == before
+    text = Path(taken.project.directory, "compose.yaml").read_text()
+    taken.project.write({"compose.yaml": text.replace('LEVEL: "1"', 'LEVEL: "2"')})
+    taken.run("plan").assert_text("environment.LEVEL").assert_no_text("service.web")
+    taken.run("apply").assert_success()
+    after = taken.containers()
+    assert after["taken-web-1"] == before["taken-web-1"]
+    assert after["taken-db-1"] != before["taken-db-1"]
+    taken.compose("up", "-d")
+    assert taken.containers() == after
+    taken.run("plan", "--expect-no-changes").assert_success()
+
+
+def test_what_envkit_made_is_handed_over(site: Callable[..., Site]) -> None:
+    taken = site(TAKEN)
+    taken.run("apply").assert_success()
+    before = taken.containers()
+    assert taken.run("exec", "-T", "web", "cat", "/run/secrets/pw").stdout == "correct horse"
+    taken.compose("up", "-d")
+    assert taken.containers() == before
+    assert "taken" in taken.compose("ls")
+    assert "db" in taken.compose("logs", "db")
+
+
+ONE = {
+    "compose.yaml": f"""
+        name: one
+        services:
+          a: {{image: busybox:test, command: {LOOP}, environment: {{NAME: hello}}, network_mode: none}}
+    """
+}
+
+
+def test_the_commands_of_the_day(site: Callable[..., Site]) -> None:
+    one = site(ONE)
+    one.run("apply").assert_success()
+    one.run("logs", "a").assert_success().assert_text("hello")
+    one.run("exec", "-T", "a", "sh", "-c", "cat; echo oops >&2; exit 3", stdin="typed").assert_code(3).assert_text(
+        "typed", "oops"
+    )
+    one.run("run", "--rm", "-T", "a", "sh", "-c", "echo once; exit 4").assert_code(4).assert_text("once")
+    one.run("cp", "compose.yaml", "a:/tmp/").assert_success()
+    one.run("cp", "a:/tmp/compose.yaml", "back.yaml").assert_success()
+    one.run("diff", "a").assert_success().assert_text("/tmp/compose.yaml")
+    sent, back = (Path(one.project.directory, name).read_text() for name in ("compose.yaml", "back.yaml"))
+    assert sent == back
+    one.run("top").assert_success().assert_text("sleep")
+    one.run("stop", "-t", "0").assert_success()
+    one.run("plan").assert_text("state")
+    one.run("start").assert_success()
+    one.run("plan", "--expect-no-changes").assert_success()
+    one.run("events").assert_success().assert_text("start", "die")
+    one.run("stats", "--no-stream").assert_success().assert_text("service.a")
+    one.run("ls").assert_success().assert_text("one")
+
+
+MANY = {
+    "compose.yaml": "name: many\nservices:\n" + "".join(
+        f"  s{number}: {{image: busybox:test, command: {LOOP}, environment: {{NAME: x}}, network_mode: none}}\n"
+        for number in range(4)
+    )
+}  # fmt: skip
+
+
+def test_a_connection_cut_in_mid_apply(site: Callable[..., Site], tmp_path: Path) -> None:
+    many = site(MANY)
+    with Proxy(str(tmp_path / "p.sock"), str(many.engine.socket), b"/start HTTP/1.1", 2) as proxy:
+        begun = time.monotonic()
+        failed = many.run("apply", host=f"unix://{proxy.path}")
+        assert proxy.was_cut
+        assert time.monotonic() - begun < 60
+    failed.assert_failure("connection to the engine")
+    many.run("apply").assert_success()
+    many.run("plan", "--expect-no-changes").assert_success()
+
+
+def test_an_engine_that_restarts_in_mid_apply(site: Callable[..., Site]) -> None:
+    many = site(MANY)
+    project = many.project
+    variables = project.environ({"DOCKER_HOST": f"unix://{many.engine.socket}", "ENVKIT_BACKEND": "docker"})
+    apply = subprocess.Popen(
+        [sys.executable, "-m", "envkit.cli.main", "apply"], cwd=project.directory, env=variables,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not many.containers() and apply.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    many.engine.restart()
+    output, _ = apply.communicate(timeout=100)
+    assert "Traceback" not in output
+    many.run("apply").assert_success()
+    many.run("plan", "--expect-no-changes").assert_success()
+
+
+def test_there_is_no_engine(site: Callable[..., Site], tmp_path: Path) -> None:
+    one = site(ONE)
+    one.run("plan", host=f"unix://{tmp_path}/nothing.sock").assert_failure("There is no engine", "no such socket")
+    one.run("plan", host="tcp://127.0.0.1:1").assert_failure("There is no engine", "nobody listens there")
+    one.run("plan", host="tcp://127.0.0.1").assert_failure("has no port")
