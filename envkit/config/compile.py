@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 from envkit.address import KINDS, Address
 from envkit.config.checks import check_addresses, check_ports
-from envkit.config.compile_build import build_name
 from envkit.config.compile_image import compile_build, compile_image, compile_reference
 from envkit.config.compile_resources import compile_material, compile_network, compile_volume
 from envkit.config.compile_service import compile_service
@@ -123,6 +122,8 @@ class _Images:
         return name
 
     def _add_build(self, name: str, service: Mapping[str, Any]) -> None:
+        from envkit.config.compile_build import build_name
+
         reference = build_name(self.scope, name, service)
         resource = compile_build(self.scope, name, reference)
         known = self.resources.get(resource.address)

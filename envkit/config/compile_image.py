@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 
 from envkit.address import Address
-from envkit.config.compile_build import build
-from envkit.config.compile_layers import compile_layers
 from envkit.config.compile_service import healthcheck, signal_name
 from envkit.config.draft import Draft, Scope
 from envkit.config.inputs import project_path
@@ -32,6 +29,8 @@ def compile_image(scope: Scope, key: str) -> Resource:
     item: Mapping[str, Any] = scope.section("images")[key]
     draft = Draft(scope, Address("image", key), f"images.{key}")
     draft.spec["name"] = image_name(scope, key)
+    from envkit.config.compile_layers import compile_layers
+
     draft.put("base", _base(draft, item.get("from")), "from")
     draft.put("layers", compile_layers(draft, item.get("layers") or ()) or None)
     config = _config(draft, item)
@@ -58,6 +57,8 @@ def compile_build(scope: Scope, service_name: str, reference: str) -> Resource:
     service: Mapping[str, Any] = scope.section("services")[service_name]
     draft = Draft(scope, Address("image", reference), f"services.{service_name}")
     draft.put("name", reference, "image" if service.get("image") else "build")
+    from envkit.config.compile_build import build
+
     draft.put("build", build(draft, service["build"], "build"))
     for name in ("pull_policy", "platform"):
         draft.put(name, service.get(name) or None)
@@ -103,6 +104,8 @@ def _base(draft: Draft, written: Any) -> dict[str, Any] | None:
         context = os.path.join(scope.model.directory, written.get("context") or os.path.dirname(dockerfile))
         asked = {"context": context, "dockerfile": dockerfile, "target": written.get("target"),
                  "args": variables(written.get("args"))}  # fmt: skip
+        from envkit.config.compile_build import build
+
         return {"build": build(draft, asked, "from")}
     draft.needs(Dependency(Address("image", str(value))))
     return {"reference": value}
@@ -124,6 +127,8 @@ def _scalar(value: Any) -> str:
 def arguments(draft: Draft, written: Any, below: str) -> list[str]:
     """A command as a list; a text is split like a shell does."""
     if isinstance(written, str):
+        import shlex
+
         split: list[str] | None = draft.read(shlex.split, written, below)
         return split or []
     return [str(item) for item in written or ()]

@@ -5,11 +5,11 @@ the env files beside them; and the project's name.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 
 from envkit.config.dotenv import Environ
 from envkit.config.options import LoadOptions
+from envkit.config.remote import is_remote, local
 from envkit.config.sources import Sources
 from envkit.diagnostics import Diagnostics
 
@@ -23,15 +23,19 @@ FAMILIES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ),
     ),
 )  # fmt: skip
-_REMOTE = ("oci://", "https://", "http://", "git://", "ssh://", "git@", "github.com/")
+_IN_NAMES = "abcdefghijklmnopqrstuvwxyz0123456789_-"
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
 
 class Located:
     """The files of a project. files: absolute, `-` is stdin; directory: what relative paths are relative to;
-    env_files: those that were read into environ; named: the project's name, if it was set outside the files."""
+    env_files: those that were read into environ; named: the project's name, if it was set outside the files; folder:
+    the directory whose name it has otherwise."""
 
-    def __init__(self, files: list[str], directory: str, environ: Environ, env_files: list[str], named: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 the fields of a value
+        self, files: list[str], directory: str, environ: Environ, env_files: list[str], named: str, folder: str
+    ) -> None:
+        self.folder = folder
         self.files = files
         self.directory = directory
         self.environ = environ
@@ -46,12 +50,11 @@ def locate(options: LoadOptions, sources: Sources, problems: Diagnostics) -> Loc
     project = os.path.join(directory, options.project_directory) if options.project_directory else ""
     project = os.path.abspath(project) if project else ""
     files = [name if name == "-" else os.path.join(directory, name) for name in options.files]
-    for name in options.files:
-        if name.startswith(_REMOTE):
-            problems.error("remote-file", "Remote files are not supported", name, None, "download it and name the copy")
+    remote = [name for name in options.files if is_remote(name)]
 
     def working() -> str:
-        return project or next((os.path.dirname(os.path.abspath(file)) for file in files if file != "-"), directory)
+        here = () if remote and options.files[0] == remote[0] else files
+        return project or next((os.path.dirname(os.path.abspath(file)) for file in here if file != "-"), directory)
 
     env_files = _env_files(options, environ, directory, working(), sources)
     environ.load(env_files, sources, problems)
@@ -70,9 +73,14 @@ def locate(options: LoadOptions, sources: Sources, problems: Diagnostics) -> Loc
         problems.error(
             "no-file", "No configuration file was found", f"none of {known} is in {directory} or a directory above it",
             None, "make one with `envkit init`, or name it with -f")  # fmt: skip
+    folder = place = working()
+    if remote:
+        found = {name: local(name, environ.values, sources, problems) for name in remote}
+        files = [found[name] if name in found else file for name, file in zip(options.files, files, strict=True)]
+        place = project or os.path.dirname(found[remote[0]])
     files = [file if file == "-" else os.path.abspath(file) for file in files]
     named = options.project_name or environ.get("COMPOSE_PROJECT_NAME") or ""
-    return Located(files, working(), environ, env_files, named)
+    return Located(files, place, environ, env_files, named, folder)
 
 
 def _env_files(
@@ -114,12 +122,13 @@ def _warn_several(found: list[str], directory: str, problems: Diagnostics) -> No
 
 def is_hardened(file: str) -> bool:
     """Whether the file's name asks for envkit's own defaults (`envkit.yaml`, `envkit.prod.yml`)."""
-    return re.fullmatch(r"envkit(\..+)?\.ya?ml", os.path.basename(file)) is not None
+    stem, _, suffix = os.path.basename(file).rpartition(".")
+    return suffix in ("yaml", "yml") and (stem == "envkit" or (stem.startswith("envkit.") and stem != "envkit."))
 
 
 def project_name(text: str) -> str:
     """text as a project name: lower case, only a-z, 0-9, `_` and `-`, beginning with a letter or digit."""
-    return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("_-")
+    return "".join(char for char in text.lower() if char in _IN_NAMES).lstrip("_-")
 
 
 def profiles(options: LoadOptions, environ: Mapping[str, str]) -> tuple[str, ...]:
