@@ -14,7 +14,7 @@ from envkit.values import field, value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Literal
 
     from envkit.spec.environment import Environment, Resource
 
@@ -38,14 +38,15 @@ class Feature:
 
 @value
 class Limit:
-    """What a backend does not do. since: the API version from which it does, where there is one. unless_filled_in: not
-    worth a word where envkit itself filled the value in (the defaults of an envkit.yaml)."""
+    """What a backend does not do. since: the API version from which it does, where there is one. filled_in: what is
+    said where envkit itself filled the value in (the defaults of an envkit.yaml): the same, one line for all, nothing.
+    """
 
     severity: Severity
     why: str
     hint: str = ""
     since: tuple[int, int] | None = None
-    unless_filled_in: bool = False
+    filled_in: Literal["the same", "one line", "nothing"] = "the same"
 
 
 @value
@@ -63,10 +64,11 @@ def cannot(why: str, hint: str = "", *, since: tuple[int, int] | None = None) ->
 
 
 def not_quite(
-    why: str, hint: str = "", *, since: tuple[int, int] | None = None, unless_filled_in: bool = False
-) -> Limit:
+    why: str, hint: str = "", *, since: tuple[int, int] | None = None,
+    filled_in: Literal["the same", "one line", "nothing"] = "the same",
+) -> Limit:  # fmt: skip
     """Something is lost that nothing depends on: a warning."""
-    return Limit(Severity.WARNING, why, hint, since, unless_filled_in)
+    return Limit(Severity.WARNING, why, hint, since, filled_in)
 
 
 def _service(path: str, example: Any, name: str = "", asks: Callable[[Any], bool] = bool, variant: str = "") -> Feature:
@@ -104,7 +106,8 @@ FEATURES: tuple[Feature, ...] = (
     # the process
     _service("command", ["sleep", "1000"]),
     _service("entrypoint", ["/bin/sh", "-c", "sleep 1000"]),
-    _service("entrypoint", {"entrypoint": []}, "entrypoint: []", lambda found: found == [], "none"),
+    _service("entrypoint", {"entrypoint": [], "command": ["sleep", "9"]}, "entrypoint: []",
+             lambda found: found == [], "none"),
     _service("environment", {"LEVEL": "info"}),
     _service("working_dir", "/tmp"),
     _service("user", "1000:1000"),
@@ -303,12 +306,14 @@ def check(
             for path in find(feature, resource.spec):
                 if limit.since is not None and version() >= limit.since:
                     continue
-                if limit.unless_filled_in and environment.hardened and path not in resource.origins:
+                if environment.hardened and limit.filled_in != "the same" and not resource.origins.get(path):
                     quiet.setdefault(feature.id, []).append(resource.address.name)
                 else:
                     yield diagnostic(declaration, feature, limit, resource, path)
     for key, names in quiet.items():
         feature, limit = BY_ID[key], declaration.limits[key]
+        if limit.filled_in == "nothing":
+            continue
         few = list(dict.fromkeys(names))
         listed = ", ".join(few[:4]) + (f" and {len(few) - 4} more" if len(few) > 4 else "")
         yield Diagnostic(

@@ -21,21 +21,23 @@ def instance_json(row: Instance) -> dict[str, Any]:
         "service": row.service, "replica": row.replica, "id": row.id, "name": row.name, "state": str(row.state),
         "health": str(row.health), "exit_code": row.exit_code, "pid": row.pid, "image": row.image,
         "ports": list(row.ports), "started_at": row.started_at, "restarts": row.restarts, "detail": row.detail,
+        **({"node": row.node} if row.node else {}),
     }  # fmt: skip
 
 
 def render_instances(rows: Sequence[Instance], style: Style) -> str:
     """A table; the state tells how an instance ended."""
     head = ["SERVICE", "STATE", "HEALTH", "RESTARTS", "IMAGE", "PORTS"]
+    nodes = any(row.node for row in rows)
     table = [
         [
             _name(row), _state(row),
             str(row.health) if row.health is not Health.NONE else "-", str(row.restarts), row.image,
-            ", ".join(row.ports) or "-",
+            ", ".join(row.ports) or "-", *([row.node or "-"] if nodes else []),
         ]
         for row in rows
     ]  # fmt: skip
-    return render_table(head, table, style, _PAINT)
+    return render_table([*head, "NODE"] if nodes else head, table, style, _PAINT)
 
 
 def _name(row: Instance) -> str:

@@ -23,6 +23,11 @@ def check(cluster: Cluster, home: Home, environment: Environment) -> Sequence[Di
     for resource in environment.services.values():
         found += _endpoint(cluster, resource)
         found += _owners(resource)
+        if resource.spec.get("entrypoint") == [] and not resource.spec.get("command"):
+            found.append(_say(
+                resource, Severity.ERROR, "unsupported-entrypoint", "entrypoint",
+                "an empty entrypoint cannot be told from none at all", "write the program as `command:`",
+            ))  # fmt: skip
     found += _images(cluster, home, environment)
     return found
 

@@ -39,7 +39,7 @@ def control(
     if verb in ("kill", "pause", "unpause"):
         for address in addresses:
             _one(cluster, environment, address, verb, signal)
-            emit(Event(EventKind.DONE, str(address), verb, _DONE[verb]))
+            emit(Event(EventKind.DONE, str(address), verb))
         return
     followed: list[Followed] = []
     for name in dict.fromkeys(address.name for address in addresses):
@@ -54,7 +54,7 @@ def control(
         if error is not None:
             failed.append(error)
         else:
-            emit(Event(EventKind.DONE, item.address, verb, _DONE[verb]))
+            emit(Event(EventKind.DONE, item.address, verb))
 
     Follower(cluster, emit).follow(followed, report)
     if failed:

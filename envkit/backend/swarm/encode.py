@@ -63,7 +63,8 @@ def service(name: str, spec: Mapping[str, Any], place: Place) -> dict[str, Any]:
         for key, own in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
             if key in spec:
                 body[own] = rollout(spec[key])
-        if task["RestartPolicy"]["Condition"] == "none":  # to the managers, a task that ends well has failed an update
+        if task["RestartPolicy"]["Condition"] == "none" and _ends(spec, place.awaited):
+            # To the managers, a task that ends well in an update has failed.
             body["UpdateConfig"] = {**rollout(spec.get("update") or {}), "FailureAction": "continue"}
     return body
 
@@ -89,11 +90,8 @@ def restart(spec: Mapping[str, Any], *, awaited: bool) -> dict[str, Any]:
     """RestartPolicy. Without a policy of its own, what ends by itself (another service awaits it, or nothing says that
     it goes on) runs once; everything else is kept running, since a node may be lost."""
     given: Mapping[str, Any] = spec.get("restart") or {}
-    if given:
-        condition = _CONDITIONS.get(str(given.get("policy")), "any")
-    else:
-        goes_on = spec.get("ports") or spec.get("expose") or (spec.get("healthcheck") or {}).get("test")
-        condition = "any" if goes_on and not awaited else "none"
+    usual = "none" if _ends(spec, awaited) else "any"
+    condition = _CONDITIONS.get(str(given.get("policy")), "any") if given else usual
     if is_job(spec) and condition == "any":
         condition = "on-failure"  # a job that ended well is done: the API refuses `any`
     made: dict[str, Any] = {"Condition": condition}
@@ -103,6 +101,12 @@ def restart(spec: Mapping[str, Any], *, awaited: bool) -> dict[str, Any]:
     if given.get("max_attempts"):
         made["MaxAttempts"] = int(given["max_attempts"])
     return made
+
+
+def _ends(spec: Mapping[str, Any], awaited: bool) -> bool:
+    """Whether it ends by itself: another service waits for that, or nothing says that it goes on."""
+    goes_on = spec.get("ports") or spec.get("expose") or (spec.get("healthcheck") or {}).get("test")
+    return awaited or not goes_on
 
 
 def nanoseconds(seconds: float) -> int:
@@ -152,7 +156,7 @@ def placement(given: Mapping[str, Any]) -> dict[str, Any]:
 def networks(name: str, spec: Mapping[str, Any], place: Place) -> list[dict[str, Any]]:
     """Attachments: the service's name is an alias in every network, as Compose has it."""
     if spec.get("network_mode") == "host":
-        return [{"Target": "host"}]
+        return [{"Target": place.networks.get("host", "host")}]
     made = []
     for key, given in (spec.get("networks") or {}).items():
         aliases = list(dict.fromkeys([name, *(given or {}).get("aliases", ())]))

@@ -13,8 +13,6 @@ _UPGRADE = "upgrade the managers to Docker 28"
 _LIMIT = "a Swarm keeps limits of memory, CPUs and processes alone"
 
 SWARM = Declaration("swarm", "Swarm", {
-    "service.entrypoint:none": cannot(
-        "an empty entrypoint cannot be told from none at all", "write the program as `entrypoint:`"),
     "service.domainname": not_quite("tasks have a host name only", "write the whole name as `hostname:`"),
     "service.container_name": not_quite(
         "tasks are named SERVICE.SLOT.ID", "other services reach it by the service's name"),
@@ -28,14 +26,14 @@ SWARM = Declaration("swarm", "Swarm", {
     "service.pre_stop": cannot(_HOOK, "let the program do it on its stop signal"),
     "service.mounts[].create_host_path": not_quite(
         "a bind's source must be there on every node that may run the task: a task is rejected where it is not",
-        "make it there, or use a volume", unless_filled_in=True),
+        "make it there, or use a volume", filled_in="nothing"),
     "service.mounts[].recursive": not_quite("the nodes mount it with what is mounted below it"),
     "service.mounts[].selinux": not_quite("label the directory on the nodes"),
     "service.mounts[].subpath": cannot(_LATER, _UPGRADE, since=(1, 45)),
     "service.mounts[].uid": not_quite("a tmpfs has a size and a mode only", "set `mode:`"),
-    "service.mounts[].options": not_quite("a tmpfs has a size and a mode only", unless_filled_in=True),
+    "service.mounts[].options": not_quite("a tmpfs has a size and a mode only", filled_in="nothing"),
     "service.mounts[].type:image": cannot(_NODE, "copy the files into the service's own image"),
-    "service.mounts[].nosuid": not_quite("the nodes mount it without these flags", unless_filled_in=True),
+    "service.mounts[].nosuid": not_quite("the nodes mount it without these flags", filled_in="nothing"),
     "service.volumes_from": cannot("tasks may be on different nodes", "name the volumes in both services"),
     "service.devices": cannot(_NODE, "advertise it on its nodes and reserve it: `generic_resources`"),
     "service.device_cgroup_rules": cannot(_NODE, _AWAY),
@@ -60,7 +58,7 @@ SWARM = Declaration("swarm", "Swarm", {
     "service.extra_hosts.*": not_quite("the address is the one that each node has for its bridge"),
     "service.mac_address": not_quite("the managers choose the addresses of tasks"),
     "service.privileged": cannot(_NODE, "add the capabilities that it needs: `cap_add`"),
-    "service.no_new_privileges": not_quite(_LATER, _UPGRADE, since=(1, 46), unless_filled_in=True),
+    "service.no_new_privileges": not_quite(_LATER, _UPGRADE, since=(1, 46), filled_in="one line"),
     "service.seccomp": cannot(_LATER, _UPGRADE, since=(1, 46)),
     "service.security_opt": not_quite(_LATER, _UPGRADE, since=(1, 46)),
     "service.pid": cannot(_NODE, _AWAY),

@@ -51,6 +51,23 @@ def _is_hidden(task: Mapping[str, Any], path: str) -> bool:
     return whole in files or any(whole == place or whole.startswith(f"{place.rstrip('/')}/") for place in places)
 
 
+def _unpack(engine: Engine, identity: str, path: str, tar: Iterator[bytes], address: Address) -> None:
+    """Let the container's own `tar` unpack a stream."""
+    made = engine.post(f"/containers/{identity}/exec", {
+        "AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "User": "0",
+        "Cmd": ["tar", "-xf", "-", "-C", path],
+    })  # fmt: skip
+    said: list[bytes] = []
+    with engine.hijack(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False}, multiplexed=True) as connection:
+        for chunk in tar:
+            connection.send(chunk)
+        connection.end_input()
+        said = [part for _, part in connection]
+    if engine.get(f"/exec/{made['Id']}/json").get("ExitCode") != 0:
+        why = b"".join(said).decode(errors="replace").strip()
+        raise NotFoundError("Files cannot be unpacked in an instance", f"{address}:{path}: {why}", "it needs `tar`")
+
+
 def _by_tar(engine: Engine, identity: str, path: str) -> bytes | None:
     """What the container's own `tar` says of a path; None where it has none, or there is no such file."""
     directory, _, name = path.rstrip("/").rpartition("/")
@@ -65,7 +82,11 @@ def _by_tar(engine: Engine, identity: str, path: str) -> bytes | None:
 
 def copy_to(cluster: Cluster, environment: str, address: Address, path: str, tar: Iterator[bytes]) -> None:
     """See backend.base.Backend.copy_to."""
-    engine, identity = container_of(cluster, environment, address, "cp")
+    task, identity = task_of(cluster, environment, address)
+    engine = cluster.engine_of(str(task["NodeID"]), f"{address} (cp)")
+    if _is_hidden(task, path):
+        _unpack(engine, identity, path, tar, address)
+        return
     try:
         engine.upload(f"/containers/{identity}/archive", tar, path=path)
     except EngineNotFoundError as error:

@@ -13,7 +13,7 @@ from envkit.errors import EnvkitError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from envkit.backend.swarm.cluster import Cluster
@@ -35,7 +35,20 @@ def logs(cluster: Cluster, environment: str, query: LogQuery) -> Iterator[LogEnt
     else:
         import heapq
 
-        yield from heapq.merge(*sources, key=lambda entry: entry.time)
+        found = heapq.merge(*sources, key=lambda entry: entry.time)
+        yield from found if query.tail is None else _last(found, query.tail)
+
+
+def _last(entries: Iterable[LogEntry], count: int) -> list[LogEntry]:
+    """The last lines of each replica, in their order: the managers count those of every task that was in its place."""
+    kept: list[LogEntry] = []
+    left: dict[tuple[str, int], int] = {}
+    for entry in reversed(list(entries)):
+        key = (entry.service, entry.replica)
+        left[key] = left.get(key, 0) + 1
+        if left[key] <= count:
+            kept.append(entry)
+    return kept[::-1]
 
 
 def last_lines(cluster: Cluster, environment: str, service: str, count: int = 20) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from envkit.backend.engine_api import EngineConflictError, EngineError
+from envkit.backend.engine_api import EngineConflictError, EngineError, EngineNotFoundError
 from envkit.backend.ownership import ENVIRONMENT
 from envkit.backend.swarm import encode, marks
 from envkit.errors import ApplyError, ConflictError
@@ -40,7 +40,7 @@ def apply(cluster: Cluster, environment: Environment, change: Change) -> None:
     try:
         cluster.post("/networks/create", encode.network(environment.name, change.resource.spec, labels))
     except EngineConflictError:
-        row = _named(cluster, name) or {}
+        row = named(cluster, name) or {}
         owner = (row.get("Labels") or {}).get(ENVIRONMENT)
         if owner != environment.name:
             raise ConflictError(
@@ -51,8 +51,8 @@ def apply(cluster: Cluster, environment: Environment, change: Change) -> None:
 
 def external(cluster: Cluster, name: str, key: str) -> str:
     """The id of a network that is not envkit's. Raises ApplyError where there is none for the whole Swarm."""
-    row = _named(cluster, name)
-    if row is None or row.get("Scope") != "swarm":
+    row = named(cluster, name)
+    if row is None:
         raise ApplyError(
             "A network does not exist in the Swarm", f"networks.{key}: {name}",
             f"make it: docker network create --driver overlay {name}",
@@ -60,9 +60,13 @@ def external(cluster: Cluster, name: str, key: str) -> str:
     return str(row["Id"])
 
 
-def _named(cluster: Cluster, name: str) -> dict[str, Any] | None:
-    rows: list[dict[str, Any]] = cluster.get("/networks", filters={"name": [name]}) or []
-    return next((row for row in rows if row["Name"] == name), None)
+def named(cluster: Cluster, name: str) -> dict[str, Any] | None:
+    """The network of the whole Swarm that has a name (an id does as well)."""
+    try:
+        found: dict[str, Any] = cluster.get(f"/networks/{name}", scope="swarm")
+    except EngineNotFoundError:
+        return None
+    return found
 
 
 def _remove(cluster: Cluster, environment: str, name: str, *, detach: bool = False) -> None:

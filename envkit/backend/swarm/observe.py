@@ -32,6 +32,7 @@ def observe(cluster: Cluster, home: Home, environment: Environment) -> ObservedS
         resources[item.address] = item
     networks = cluster.networks(name)
     keys = network_keys(networks)
+    keys.update(_others(cluster, environment, services, keys))
     for row in networks:
         if found := _object(row, row.get("Labels") or {}):
             resources[found.address] = found
@@ -60,6 +61,21 @@ def network_keys(networks: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
+def _others(
+    cluster: Cluster, environment: Environment, services: Sequence[Mapping[str, Any]], known: Mapping[str, str]
+) -> dict[str, str]:
+    """Network id -> key (else name) of those that services have joined and that are not the environment's own."""
+    joined = {str(item["Target"]) for row in services for item in row["Spec"]["TaskTemplate"].get("Networks") or ()}
+    if joined <= known.keys():
+        return {}
+    from envkit.backend.swarm.networks import named
+
+    keys = {str(item.spec.get("name")): address.name for address, item in environment.resources.items()
+            if address.kind == "network"}  # fmt: skip
+    found = {identity: named(cluster, identity) or {"Name": identity} for identity in joined - known.keys()}
+    return {identity: keys.get(row["Name"], str(row["Name"])) for identity, row in found.items()}
+
+
 def _object(row: Mapping[str, Any], labels: Mapping[str, str]) -> ObservedResource | None:
     owner = owner_of(labels)
     if owner is None:
@@ -78,6 +94,8 @@ def _service(
     expected["state"] = str(InstanceState.RUNNING)
     chosen = tasks.shown(row, found)
     actual["state"], code = _state(row["Spec"].get("Mode") or {}, chosen)
+    if marks.STOPPED in labels and not actual.get("replicas"):
+        actual["state"], actual["replicas"] = str(InstanceState.EXITED), expected.get("replicas")
     status: Mapping[str, Any] = row.get("UpdateStatus") or {}
     expected["rollout"] = "completed"
     paused = str(status.get("State") or "") in ("paused", "rollback_paused")

@@ -51,7 +51,7 @@ def run(
     with opened(cluster, home, environment, materials, emit, 1, None) as session:
         change = Change(made.address, Action.CREATE, resource=made, start=True)
         item = session.begin(change, request.service)
-    if request.detach:
+    if request.detach or item is None:
         return 0
     try:
         return _follow(cluster, environment.name, name, item.service)

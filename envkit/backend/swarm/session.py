@@ -13,7 +13,6 @@ from envkit.backend.engine_api import EngineConflictError, EngineError
 from envkit.backend.swarm import encode, images, marks, materials, networks, tasks, volumes
 from envkit.backend.swarm.cluster import is_stale
 from envkit.backend.swarm.facts import facts
-from envkit.backend.swarm.observe import network_keys
 from envkit.backend.swarm.rollout import Followed, Follower, is_down
 from envkit.errors import ApplyError, ConflictError, EnvkitError
 from envkit.events import Event, EventKind
@@ -97,7 +96,7 @@ class SwarmSession:
                 self._remove(change.address.name)
                 return
             item = self.begin(change)
-            if change.start:
+            if change.start and item is not None:
                 followed.append(item)
 
         def begun(change: Change, error: BaseException | None) -> None:
@@ -107,8 +106,9 @@ class SwarmSession:
         self._each(changes, begin, begun)
         self._follower.follow(followed, lambda item, error: done(by_address[item.address], error))
 
-    def begin(self, change: Change, oneoff: str = "") -> Followed:
-        """Create or update the service; what is to be followed. oneoff: the service whose one-off it is."""
+    def begin(self, change: Change, oneoff: str = "") -> Followed | None:
+        """Create or update the service; what is to be followed, None for nothing. oneoff: the service whose one-off it
+        is."""
         resource, address = change.resource, str(change.address)
         assert resource is not None
         delivered = self.images.deliver(str(resource.spec["image"]), address, change.image_digest)
@@ -117,7 +117,7 @@ class SwarmSession:
         if not change.start and "Replicated" in body["Mode"]:
             body["Mode"]["Replicated"]["Replicas"] = 0
         self._confine(body, delivered, address)
-        keys = {**network_keys(self.cluster.networks(self.environment.name)), "host": "host"}
+        keys = {identity: key for key, identity in place.networks.items()}
         body["Labels"] = dict(resource.spec.get("deploy_labels") or {})
         body["Labels"] = marks.of_service(
             self.environment, resource, facts(body, keys), delivered.digest, delivered.run
@@ -135,7 +135,7 @@ class SwarmSession:
                     raise
                 time.sleep(0.2)
                 continue
-            return Followed(address, change.action.word, identity, name, before)
+            return Followed(address, change.action.word, identity, name, before) if identity else None
         raise ConflictError(
             "A service is being changed by somebody else", f"{name}: {ATTEMPTS} attempts met another version",
             "run envkit again when they are done",
@@ -147,7 +147,7 @@ class SwarmSession:
         return str(self.cluster.post("/services/create", body, headers=auth_of(_image(body)))["ID"])
 
     def _update(self, row: Mapping[str, Any], body: dict[str, Any], change: Change) -> str:
-        """On the version that was read. Another mode needs another service."""
+        """On the version that was read; "" where nothing was to be done. Another mode needs another service."""
         from envkit.backend.credentials import auth_of
 
         live: Mapping[str, Any] = row["Spec"]
@@ -156,7 +156,7 @@ class SwarmSession:
             self._wait_gone(body["Name"])
             return self._create(body)
         if change.image_digest and _says_the_same(live, body):
-            return str(row["ID"])  # the managers have rolled it back by themselves
+            return ""  # the managers have rolled it back by themselves
         force = int((live["TaskTemplate"].get("ForceUpdate")) or 0)
         if _forces(change, live, body):
             force += 1
@@ -189,6 +189,8 @@ class SwarmSession:
             item = environment.get("network", key)
             name = str(item.spec["name"]) if item else key
             joined[key] = known.get(name) or networks.external(self.cluster, name, key)
+        if spec.get("network_mode") == "host":
+            joined["host"] = networks.external(self.cluster, "host", "host")
         named = {item.address.name: item for item in environment.resources.values() if item.address.kind == "volume"}
         return encode.Place(
             environment.name, delivered.run, self.cluster.manager.version, joined,

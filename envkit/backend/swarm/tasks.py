@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envkit.backend.swarm.marks import ONEOFF, is_oneoff
+from envkit.backend.ownership import owner_of
+from envkit.backend.swarm.marks import ONEOFF, STOPPED, is_oneoff
 from envkit.observed.state import Health, Instance, InstanceState
 
 TYPE_CHECKING = False
@@ -68,6 +69,15 @@ def rows(
     spec: Mapping[str, Any] = service["Spec"]
     name = str((spec.get("Labels") or {}).get(ONEOFF) or "") or str(spec["Name"]).removeprefix(f"{environment}_")
     chosen = shown(service, tasks)
+    if stopped := (spec.get("Labels") or {}).get(STOPPED):
+        image = _image(service, str((spec["TaskTemplate"].get("ContainerSpec") or {}).get("Image") or ""))
+        return [
+            Instance(
+                name, number, "", f"{spec['Name']}.{number}", InstanceState.EXITED, Health.NONE, None, 0, image, (),
+                "", detail="stopped",
+            )
+            for number in range(1, int(stopped) + 1)
+        ]  # fmt: skip
     found = []
     for number, task in enumerate(chosen, 1):
         replica = 0 if is_oneoff(service) else number
@@ -83,6 +93,14 @@ def shown(service: Mapping[str, Any], tasks: Iterable[Mapping[str, Any]]) -> lis
         task for task in current(tasks, all_nodes="Global" in mode)
         if task.get("DesiredState") != "remove" and not (none_left and not is_wanted(task))
     ]  # fmt: skip
+
+
+def _image(service: Mapping[str, Any], running: str) -> str:
+    """What people call an image that tasks name by its id."""
+    if not running.startswith("sha256:"):
+        return running
+    owner = owner_of(service["Spec"].get("Labels") or {})
+    return str(owner.spec.get("image") or running) if owner else running
 
 
 def _ended(tasks: Sequence[Mapping[str, Any]], task: Mapping[str, Any]) -> int:
@@ -112,17 +130,17 @@ def _row(
     given: Mapping[str, str] = spec.get("Labels") or {}
     labels = {key: value for key, value in given.items() if not key.startswith("com.docker.stack.")}
     detail = error(task) or ("" if now in ("running", "complete") else now)
-    where = f"on {host}" if host else ""
     return Instance(
         name, replica, str(container.get("ContainerID") or task["ID"])[:12],
         f"{service['Spec']['Name']}.{task.get('Slot') or task.get('NodeID')}.{task['ID']}", shown, health,
-        exit_code(task), int(container.get("PID") or 0), str(spec.get("Image") or ""), _ports(service, task, host),
+        exit_code(task), int(container.get("PID") or 0), _image(service, str(spec.get("Image") or "")),
+        _ports(service, task, host),
         str(status.get("Timestamp") or "") if now == "running" else "", restarts,
-        "; ".join(text for text in (where, detail) if text), str(task.get("CreatedAt") or ""),
+        detail, str(task.get("CreatedAt") or ""),
         str(status.get("Timestamp") or "") if now in OVER else "",
         " ".join([*(spec.get("Command") or ()), *(spec.get("Args") or ())]),
         tuple(sorted(str((item.get("Network") or {}).get("Spec", {}).get("Name") or "")
-                     for item in task.get("NetworksAttachments") or ())), labels,
+                     for item in task.get("NetworksAttachments") or ())), labels, host,
     )  # fmt: skip
 
 
