@@ -78,6 +78,6 @@ def load_environment(
         raise InputError(survey(options, home, error.diagnostics)) from None
     inputs = Inputs(home, salt, model.sources, write=write_cache, held=held)
     environment = compile_environment(model, home, inputs=inputs, tolerant=tolerant)
-    if cached and write_cache and "-" not in model.files:
+    if cached and write_cache and "-" not in model.files and model.sources.lasting:
         cache.write(path, environment, options.environ, inputs)
     return Loaded(environment, options, model, inputs)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from envkit.config.dotenv import Environ
 from envkit.config.merge import TABLE, Merge, Sides, remove
 from envkit.config.paths import strings_of
+from envkit.config.remote import is_remote, local
 from envkit.config.sources import Sources
 from envkit.config.tree import Map, Origin, Seq, origin_of
 from envkit.diagnostics import Diagnostics
@@ -65,11 +66,14 @@ class Include:
         if not names:
             self.problems.error("include", "An entry of `include` names no file", "", at, "write a path, or `path:`")
             return None
+        names = [
+            local(name, scope.environ.values, self.sources, self.problems, at) if is_remote(name) else name
+            for name in names
+        ]
+        if not all(names):
+            return None
         files = [os.path.normpath(os.path.join(scope.directory, name)) for name in names]
-        for name, file in zip(names, files, strict=True):
-            if "://" in name or name.startswith("git@"):
-                self.problems.error("remote-file", "Remote files are not supported", name, at, "use a local copy")
-                return None
+        for file in files:
             if not self.sources.is_file(file):
                 self.problems.error("include-missing", "The included file does not exist", file, at)
                 return None

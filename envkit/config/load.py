@@ -39,6 +39,7 @@ from envkit.config.normalize import normalize, set_defaults
 from envkit.config.options import LoadOptions
 from envkit.config.parse import parse
 from envkit.config.paths import Paths
+from envkit.config.remote import is_remote, local
 from envkit.config.sources import Sources
 from envkit.config.targets import choose, set_aside
 from envkit.config.tree import Map, Origin, Origins, Seq, clone
@@ -185,10 +186,10 @@ class _Loader:
 
     def _base(self, path: str, at: Origin | None, scope: Scope) -> tuple[str, Map] | None:
         """The services of another file for `extends`, with paths relative to the project."""
-        if "://" in path or path.startswith("git@"):
-            self.problems.error(
-                "remote-file", "Remote files are not supported", path, at.position if at else None, "use a local copy")
-            return None
+        if is_remote(path):
+            path = local(path, scope.environ.values, self.sources, self.problems, at.position if at else None)
+            if not path:
+                return None
         file = os.path.normpath(os.path.join(scope.directory, path))
         key = (file, scope.directory, id(scope.environ))
         if key not in self.bases:
@@ -306,10 +307,10 @@ class _Loader:
         if not self.options.no_interpolate and "$" in written:
             result = Interpolator(self.located.environ, self.problems).text(written, "name", origin)
             written = result[0] if result else ""
-        name = lookup.project_name(written or os.path.basename(self.located.directory))
+        name = lookup.project_name(written or os.path.basename(self.located.folder))
         if not name:
             self.problems.error(
                 "project-name", "The project has no name",
-                f"none can be made of {written or self.located.directory!r}", origin.position if origin else None,
+                f"none can be made of {written or self.located.folder!r}", origin.position if origin else None,
                 "write `name:` in the file, or use --project-name")  # fmt: skip
         return name

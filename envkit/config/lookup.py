@@ -32,7 +32,7 @@ class Located:
     env_files: those that were read into environ; named: the project's name, if it was set outside the files; folder:
     the directory whose name it has otherwise."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 the fields of a value
+    def __init__(
         self, files: list[str], directory: str, environ: Environ, env_files: list[str], named: str, folder: str
     ) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ def locate(options: LoadOptions, sources: Sources, problems: Diagnostics) -> Loc
     folder = place = working()
     if remote:
         found = {name: local(name, environ.values, sources, problems) for name in remote}
-        files = [found[name] if name in found else file for name, file in zip(options.files, files, strict=True)]
+        files = [found.get(name, file) for name, file in zip(options.files, files, strict=True)]
         place = project or os.path.dirname(found[remote[0]])
     files = [file if file == "-" else os.path.abspath(file) for file in files]
     named = options.project_name or environ.get("COMPOSE_PROJECT_NAME") or ""

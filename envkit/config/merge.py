@@ -192,14 +192,15 @@ def _hosts(_: Merge, sides: Sides) -> Any:
 
 def _named(merge: Merge, sides: Sides, default: dict[str, Any] | None) -> Any:
     """Both sides by name; one name may stand alone."""
-    made = []
+    made: list[Map] = []
     for value, at in ((sides.base, sides.base_at), (sides.over, sides.over_at)):
         if value is not None and not isinstance(value, (Map, Seq, str)):
             merge.problems.error(
                 "merge-type", "A value cannot be merged", f"`{sides.path}` is {go_format(value)}, which names nothing",
                 at.position if at else None, "write a list of names, or a mapping")  # fmt: skip
         made.append(mapping(sequence(value, at) if isinstance(value, str) else value, at, default))
-    return merge.mappings(*made, sides.path, sides.node)
+    base, over = made
+    return merge.mappings(base, over, sides.path, sides.node)
 
 
 def _depends_on(merge: Merge, sides: Sides) -> Any:

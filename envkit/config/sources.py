@@ -14,11 +14,13 @@ ABSENT = "absent"
 
 class Sources:
     """files: path -> digest of the content that was read, or ABSENT; found: path -> "file", "directory" or ABSENT,
-    for paths that were only looked for. Paths are absolute."""
+    for paths that were only looked for. Paths are absolute. lasting: False when something was read that can change
+    without a change here (a Git branch)."""
 
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
         self.found: dict[str, str] = {}
+        self.lasting = True
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises OSError."""

@@ -6,17 +6,13 @@ Compose Build Specification, `additional_contexts`.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import posixpath
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from envkit.errors import HostError, NotFoundError, UnsupportedError
-from envkit.host import files
+from envkit.errors import NotFoundError, UnsupportedError
+from envkit.host.git import checkout, is_git
 from envkit.host.ignore import Ignore, of_dockerfile
-from envkit.host.lock import Lock
-from envkit.host.process import find, run
 from envkit.host.tree import StatCache
 from envkit.image.dockerfile.sources import Source
 from envkit.image.step import Context
@@ -29,14 +25,6 @@ class Named(NamedTuple):
 
     source: Source | None
     base: Mapping[str, str] | None = None
-
-
-def is_git(text: str) -> bool:
-    """Whether a context is a Git URL."""
-    head = text.partition("#")[0]
-    return text.startswith(("git://", "git@", "ssh://", "github.com/")) or (
-        text.startswith(("https://", "http://", "file://")) and (head.endswith(".git") or "#" in text)
-    )
 
 
 def read(context: Context, asked: Mapping[str, Any]) -> tuple[Source, str, str]:
@@ -93,34 +81,8 @@ def _directory(context: Context, text: str) -> str:
 
 
 def clone(context: Context, url: str) -> str:
-    """A checkout of a Git URL below the cache; its reference is looked up each time."""
-    if find("git") is None:
-        hint = "install the package git, or clone it yourself and name the directory"
-        raise UnsupportedError("a Git context needs git", url, hint)
-    address, _, fragment = url.partition("#")
-    reference, _, inside = fragment.partition(":")
-    if address.startswith("github.com/"):
-        address = "https://" + address
-    name = hashlib.sha256(f"{address}#{reference}".encode()).hexdigest()[:24]
-    base = os.path.join(context.home.cache, "build", "git")
-    files.make_directory(base, 0o700)
-    path = os.path.join(base, name)
-    environment = {
-        **{key: value for key, value in context.environ.items() if not key.startswith("GIT_")},
-        "GIT_TERMINAL_PROMPT": "0",
-    }
-    with Lock(path + ".lock", {"purpose": "fetching a Git context"}):
-        try:
-            if not os.path.isdir(os.path.join(path, ".git")):
-                run(["git", "init", "--quiet", path], env=environment, timeout=60)
-            fetch = ["fetch", "--quiet", "--depth", "1", "--force", "--", address, reference or "HEAD"]
-            run(["git", "-C", path, *fetch], env=environment, timeout=600)
-            run(["git", "-C", path, "checkout", "--quiet", "--force", "FETCH_HEAD"], env=environment, timeout=120)
-            run(["git", "-C", path, "clean", "--quiet", "-ffdx"], env=environment, timeout=120)
-        except HostError as error:
-            hint = "check the URL, the reference after #, and that git can reach it without asking"
-            raise NotFoundError("a Git context cannot be fetched", f"{url}: {error.stderr.strip()}", hint) from error
-    place = os.path.realpath(os.path.join(path, posixpath.normpath("/" + inside).lstrip("/")))
-    if not (place + "/").startswith(os.path.realpath(path) + "/") or not os.path.isdir(place):
+    """The directory of a Git URL, below the cache."""
+    place = checkout(os.path.join(context.home.cache, "build", "git"), url, context.environ)
+    if not os.path.isdir(place):
         raise NotFoundError("a Git context has no such directory", url, "it is what follows `:` after the #")
     return place

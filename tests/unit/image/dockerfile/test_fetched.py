@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import signal
-import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -21,8 +18,7 @@ from envkit.image.dockerfile import contexts
 from envkit.image.lockfile import Lockfile
 from envkit.image.step import Context
 from tests.support.dockerfiles import Kitchen
-from tests.support.load import await_server
-from tests.support.registry import free_port
+from tests.support.repository import commit, git, served
 
 pytestmark = pytest.mark.root
 
@@ -96,17 +92,6 @@ def test_add_fetches(kitchen: Kitchen, web: str) -> None:
         kitchen.build(f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {web}/x /y\n")
 
 
-def git(directory: str, *words: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", "-C", directory, *identity, *words], check=True, timeout=30, capture_output=True)
-
-
-def commit(directory: str) -> None:
-    git(directory, "init", "--quiet", "--initial-branch=main")
-    git(directory, "add", ".")
-    git(directory, "commit", "--quiet", "-m", "x")
-
-
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """(its URL, its directory)."""
@@ -115,12 +100,8 @@ def repository(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     (place / "sub" / "f").write_text("one")
     (place / "top").write_text("top")
     commit(str(place))
-    port = free_port()
-    argv = ["git", "daemon", "--listen=127.0.0.1", f"--port={port}", "--export-all", f"--base-path={place.parent}"]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL, start_new_session=True) as daemon:
-        await_server(port)
-        yield f"git://127.0.0.1:{port}/x.git", place
-        os.killpg(daemon.pid, signal.SIGTERM)
+    with served(place) as url:
+        yield url, place
 
 
 def test_add_of_a_git_repository(kitchen: Kitchen, repository: tuple[str, Path]) -> None:

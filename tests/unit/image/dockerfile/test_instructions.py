@@ -7,7 +7,7 @@ import os
 import pytest
 
 from envkit.errors import ApplyError, UnsupportedError
-from envkit.image.dockerfile.contexts import is_git
+from envkit.host.git import is_git
 from tests.support.dockerfiles import Kitchen
 
 pytestmark = pytest.mark.root
