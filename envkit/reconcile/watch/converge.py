@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from envkit.config.environment import Loaded
     from envkit.events import Emit
     from envkit.host.home import Home
+    from envkit.observed.state import ObservedState
     from envkit.plan.model import Change, Plan
     from envkit.reconcile.watch.round import Round
     from envkit.spec.environment import Environment
@@ -49,7 +50,7 @@ class Converger:
         if self._settled == _fingerprints(environment):
             return
         self._settled = None
-        plan = self._plan(environment)
+        plan, observed = self._plan(environment)
         if any(item.is_error for item in plan.diagnostics):
             raise InputError(plan.diagnostics)
         if plan.loses_data:
@@ -61,6 +62,7 @@ class Converger:
         outcome = apply_plan(
             plan, self._backend, environment, materials=loaded.materials, emit=self._emit, parallel=self._parallel,
             lock_timeout=self._lock_timeout, home=self._home, command="watch",
+            observed=observed,
         )  # fmt: skip
         done = set(outcome.done)
         changes = [change for change in plan.effective if change.address in done]
@@ -71,18 +73,18 @@ class Converger:
         if any(change.address.kind == "image" for change in changes):
             self._built()
 
-    def _plan(self, environment: Environment) -> Plan:
+    def _plan(self, environment: Environment) -> tuple[Plan, ObservedState]:
         capabilities = self._backend.capabilities()
-        observed = self._backend.observe(environment, thorough=False)  # applying looks closely at what is to change
+        observed = self._backend.observe(environment, thorough=False)
         plan = make_plan(environment, observed, capabilities, only=self._only)
         if environment.hardened:
-            return plan
+            return plan, observed
         # As `up` of a Compose file does, what was never in the files that are watched is left alone.
         kept = tuple(
             change for change in plan.changes
             if change.action is not Action.DELETE or change.address.replica(1) in self._ours
         )  # fmt: skip
-        return replace(plan, changes=kept)
+        return replace(plan, changes=kept), observed
 
 
 def _why(change: Change) -> str:

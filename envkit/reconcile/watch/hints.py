@@ -7,13 +7,10 @@ that went away and came back is watched anew by `follow`.
 
 from __future__ import annotations
 
-import logging
 import os
+import sys
 import threading
 import time
-from dataclasses import dataclass
-from dataclasses import field as later
-from typing import Any
 
 from watchdog.events import (
     DirAttribEvent,
@@ -30,9 +27,6 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers.api import BaseObserver, ObservedWatch
-from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyFD
-from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from envkit.errors import HostError
 from envkit.values import value
@@ -125,43 +119,12 @@ class _Handler(FileSystemEventHandler):
         self._queue.put(*paths)
 
 
-class _Grouper(InotifyMoveEventGrouper):
-    delay = 0.005  # seconds that the second half of a move may take; its first half holds up all that follow
-
-
-@dataclass
-class _Group(InotifyWatchGroup):
-    overflowed: Any = None
-    _move_event_grouper: InotifyMoveEventGrouper = later(default_factory=_Grouper, init=False)
-
-    def on_queue_overflow(self) -> None:
-        super().on_queue_overflow()
-        self.overflowed()
-
-
-class _Emitter(InotifyEmitter):
-    """watchdog's own, with word of lost events."""
-
-    overflowed: Callable[[], None]
-
-    def on_thread_start(self) -> None:
-        self._inotify = _Group(
-            self._inotify_fd, os.fsencode(self.watch.path), is_recursive=self.watch.is_recursive,
-            event_mask=self.get_event_mask_from_filter(), follow_symlink=False, overflowed=self.overflowed,
-        )  # fmt: skip
-
-
 class Follower:
     """Keeps watchdog's watches where they are wanted; its events go to the queue."""
 
     def __init__(self, queue: Queue) -> None:
-        logging.getLogger("watchdog").setLevel(logging.CRITICAL)
-        self._queue = queue
         self._handler = _Handler(queue)
-        self._descriptor = InotifyFD()
-        self._descriptor.start()
-        emitter = type("Emitter", (_Emitter,), {"overflowed": staticmethod(queue.overflow)})
-        self._observer = BaseObserver(emitter, timeout=1, inotify_fd=self._descriptor)
+        self._observer = _observer(queue)
         self._watches: dict[tuple[str, bool], tuple[ObservedWatch, tuple[int, int]]] = {}
         self._observer.start()
 
@@ -199,8 +162,17 @@ class Follower:
         self._observer.unschedule_all()
         self._observer.stop()
         self._observer.join()
-        self._descriptor.stop()
-        self._descriptor.join()
+
+
+def _observer(queue: Queue) -> BaseObserver:
+    """watchdog's observer for this system; on Linux one that tells of lost events."""
+    if sys.platform == "linux":
+        from envkit.reconcile.watch.inotify import Observer as Linux
+
+        return Linux(queue.overflow)
+    from watchdog.observers import Observer
+
+    return Observer()
 
 
 def places(roots: Iterable[str], files: Iterable[str]) -> set[tuple[str, bool]]:

@@ -330,7 +330,7 @@ def test_lost_events_are_a_look_everywhere(top: str, followed: tuple[Queue, Foll
     os.mkdir(f"{top}/src")
     follower.follow([f"{top}/src"], [])
     for _ in range(100):  # the emitter's thread may still be putting its watch in place
-        follower._descriptor.handle_event(InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b""))  # type: ignore[arg-type]
+        follower._observer.descriptor.handle_event(InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b""))  # type: ignore[arg-type]
         if hints.take(0.1, quiet).everywhere:
             break
     else:
