@@ -161,7 +161,7 @@ def test_the_commands_of_the_day(site: Callable[..., Site]) -> None:
     one.run("diff", "a").assert_success().assert_text("/tmp/compose.yaml")
     sent, back = (Path(one.project.directory, name).read_text() for name in ("compose.yaml", "back.yaml"))
     assert sent == back
-    one.run("top").assert_success().assert_text("sleep")
+    one.run("top").assert_success().assert_text("/bin/sh -c")
     one.run("stop", "-t", "0").assert_success()
     one.run("plan").assert_text("state")
     one.run("start").assert_success()

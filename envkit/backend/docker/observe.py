@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.docker import adopted, facts, look, names
@@ -27,6 +29,7 @@ FEW = 16
 
 def observe(engine: Engine, home: Home, environment: Environment, *, thorough: bool = True) -> ObservedState:
     """The environment as it is. A look that need not be thorough leaves out what containers have written."""
+    at = time.time()
     ledger = Ledger(home, engine.address, environment.name)
     found = look.look(engine, environment.name, wanted_images(environment, ledger))
     resources: dict[Address, ObservedResource] = {}
@@ -47,7 +50,7 @@ def observe(engine: Engine, home: Home, environment: Environment, *, thorough: b
     for address in _vanished(environment, resources, ledger):
         kept = ledger.object(address)
         resources[address] = ObservedResource(address, kept["spec"], kept["fingerprint"], missing=True)
-    return ObservedState(environment.name, resources, images.digests, generation, images.offered, thorough)
+    return ObservedState(environment.name, resources, images.digests, generation, images.offered, thorough, at)
 
 
 def _network_names(environment: Environment) -> dict[str, str]:

@@ -30,6 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_CLOCK = 0.02
+"""Seconds by which a file's time may lag behind the clock."""
+
 _ORDER = ("volume", "network", "image", "service")
 
 
@@ -37,9 +40,11 @@ class DockerSession:
     """See backend.base.Session."""
 
     def __init__(
-        self, engine: Engine, home: Home, environment: Environment, materials: Materials, emit: Emit, width: int
-    ) -> None:
+        self, engine: Engine, home: Home, environment: Environment, *, materials: Materials, emit: Emit, width: int,
+        lock: Lock,
+    ) -> None:  # fmt: skip
         self.engine = engine
+        self._lock = lock
         self.environment = environment
         self.emit = emit
         self._width = max(1, width)
@@ -104,8 +109,8 @@ class DockerSession:
         wait.wait(self.engine, self.environment.name, address, condition, cancelled)
 
     def is_current(self, since: float) -> bool:
-        """Others write to the same engine without this machine's lock, and a look is quick."""
-        return False
+        """As far as this machine's lock tells: others write to the same engine without it."""
+        return self._lock.touched < since - _CLOCK
 
     def clear(self) -> None:
         """Remove what a session that was cut off left behind."""
@@ -155,7 +160,9 @@ def opened(
         if not lock.is_current():  # its holder has taken the whole environment down
             lock.release()
     try:
-        session = DockerSession(engine, home, environment, materials, emit, width)
+        session = DockerSession(
+            engine, home, environment, materials=materials, emit=emit, width=width, lock=lock
+        )
         session.clear()
         try:
             yield session

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envkit.backend.engine_api.duplex import Duplex
+    from envkit.backend.engine_api.short import Short
     from envkit.backend.engine_api.transport import Transport
 
 OLDEST, NEWEST = (1, 41), (1, 47)
@@ -87,13 +88,8 @@ class Engine:
 
     def get_all(self, *wanted: str | tuple[str, Mapping[str, Any]]) -> list[Any]:
         """The JSON of many answers, asked for at once: paths, or (path, query); None for what does not exist."""
-        from urllib.parse import urlencode
-
-        targets = []
-        for item in wanted:
-            path, query = item if isinstance(item, tuple) else (item, {})
-            text = urlencode(_query(query), doseq=True)
-            targets.append(self._versioned(path) + (f"?{text}" if text else ""))
+        pairs = [item if isinstance(item, tuple) else (item, {}) for item in wanted]
+        targets = [_target(self._versioned(path), query) for path, query in pairs]
         return [answer for answer, _ in self._look(targets)] if targets else []
 
     def head(self, path: str, /, **query: Any) -> Mapping[str, str]:
@@ -181,6 +177,12 @@ class Engine:
                 time.sleep(pause)
         return get_all(self.address, targets, TIMEOUT)
 
+    @cached_property
+    def _short(self) -> Short:
+        from envkit.backend.engine_api.short import Short
+
+        return Short(self.address)
+
     def _versioned(self, path: str) -> str:
         if path.startswith("/libpod/"):  # Podman's own API, on the same socket
             return f"/v4.0.0{path}"
@@ -193,17 +195,20 @@ class Engine:
     ) -> Any:  # fmt: skip
         """The answer of a success. Raises EngineError otherwise."""
         sent = dict(headers or {})
-        data: bytes | Iterable[bytes] | None = raw
+        body_ = b"" if method == "POST" else None
         if body is not None:
-            data = json.dumps(body).encode()
+            body_ = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
-        elif raw is None and method == "POST":
-            data = b""
+        data = body_ if raw is None else raw
+        answer: Any
         for pause in (*(_PAUSES if retry else ()), None):
             try:
-                answer = self._transport.send(
-                    method, path, params=_query(query or {}), data=data, headers=sent, timeout=timeout, stream=stream
-                )
+                if stream:
+                    answer = self._transport.send(
+                        method, path, params=_query(query or {}), data=data, headers=sent, timeout=timeout
+                    )
+                else:
+                    answer = self._short.ask(method, _target(path, query or {}), body_, sent, timeout)
             except EngineCutError:
                 if pause is None:
                     raise
@@ -269,6 +274,15 @@ def _json(answer: Any) -> Any:
         return json.loads(content)
     except ValueError:
         return None
+
+
+def _target(path: str, query: Mapping[str, Any]) -> str:
+    if not query:
+        return path
+    from urllib.parse import urlencode
+
+    text = urlencode(_query(query), doseq=True)
+    return f"{path}?{text}" if text else path
 
 
 def _query(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,22 +57,27 @@ def _round(address: EngineAddress, targets: Sequence[str], timeout: float) -> li
 
 
 def _answer(reader: BinaryIO, target: str) -> tuple[Any, dict[str, str]]:
-    status, headers = _head(reader)
-    if headers.get("transfer-encoding") == "chunked":
-        body = _chunked(reader)
-    else:
-        body = _exactly(reader, int(headers.get("content-length") or 0))
+    status, headers = head(reader)
+    content = body(reader, headers)
     if status == 404:
         return None, headers
     if status >= 400:
-        text = body.decode(errors="replace").strip()
+        text = content.decode(errors="replace").strip()
         with suppress(ValueError, KeyError, TypeError):
-            text = str(json.loads(body)["message"])
+            text = str(json.loads(content)["message"])
         raise refused(status, text, f"GET {target.partition('?')[0]}")
-    return (json.loads(body) if body[:1] in b'{["ntf0123456789-' and body != b"OK" else None), headers
+    return (json.loads(content) if content[:1] in (b"{", b"[", b"n") else None), headers
 
 
-def _head(reader: BinaryIO) -> tuple[int, dict[str, str]]:
+def body(reader: BinaryIO, headers: dict[str, str]) -> bytes:
+    """All of a message's body."""
+    if headers.get("transfer-encoding") == "chunked":
+        return _chunked(reader)
+    return _exactly(reader, int(headers.get("content-length") or 0))
+
+
+def head(reader: BinaryIO) -> tuple[int, dict[str, str]]:
+    """(status, headers in lower case) of an answer."""
     first = reader.readline(4096).split()
     if len(first) < 2 or not first[1].isdigit():
         raise EngineCutError("The connection to the engine was cut", "it ended before an answer came")

@@ -1,4 +1,4 @@
-"""HTTP to an engine through `requests`: Unix sockets by requests-unixsocket, ssh by a connection of the same shape.
+"""Streams to and from an engine through `requests`: Unix sockets by requests-unixsocket, ssh by a like connection.
 
 A session per thread: those of `requests` are not meant to be shared, and each keeps one connection open.
 """
@@ -42,13 +42,13 @@ class Transport:
 
     def send(
         self, method: str, path: str, *, params: Mapping[str, str], data: bytes | Iterable[bytes] | None = None,
-        headers: Mapping[str, str], timeout: float | None, stream: bool = False,
+        headers: Mapping[str, str], timeout: float | None,
     ) -> requests.Response:  # fmt: skip
-        """The answer, its body still to be read with stream. timeout: seconds without a byte, None for no bound."""
+        """The answer, its body still to be read. timeout: seconds without a byte, None for no bound."""
         asked = f"{method} {path}"
         try:
             return self._session.request(
-                method, self._base + path, params=params, data=data, headers=dict(headers), stream=stream,
+                method, self._base + path, params=params, data=data, headers=dict(headers), stream=True,
                 timeout=(dial.CONNECT, timeout), allow_redirects=False,
             )  # fmt: skip
         except (requests.RequestException, OSError) as error:
