@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from envkit.backend.embedded.job import Job
     from envkit.backend.embedded.record import Record
-    from envkit.backend.embedded.services import Job, Services
+    from envkit.backend.embedded.services import Services
     from envkit.events import Emit
 
 _LINES = 20  # of a hook's output that an error shows
@@ -138,7 +139,7 @@ class PreStart:
 
     def _container(self, job: Job, hook: Mapping[str, Any], number: int) -> None:
         """Make a container as the service's, run it to its end, and take it away."""
-        from envkit.backend.embedded.services import Job as Work
+        from envkit.backend.embedded.job import Job as Work
         from envkit.plan.model import Action, Change
         from envkit.spec.environment import Resource
 

@@ -191,7 +191,8 @@ def _row(record: Record, facts: Mapping[str, Any]) -> Instance:
     return Instance(
         service=record.service, replica=record.replica, id=record.id, name=record.name,
         state=_shown_state(status, attempts), health=health_of(record, status), exit_code=status.exit_code,
-        pid=status.pid, image=record.image, ports=tuple(wiring.port_texts(record)) if status.is_alive else (),
+        pid=status.pid, image=record.image,
+        ports=tuple(wiring.port_texts(record)) if status.is_alive and not record.is_waiting else (),
         started_at=_moment(status.started_at), restarts=int(attempts.get("restarts") or 0), detail=status.detail,
         created_at=record.created_at, finished_at=_moment(status.finished_at),
         command=" ".join([*(spec.get("entrypoint") or ()), *(spec.get("command") or ())]),

@@ -18,8 +18,8 @@ from envkit.backend.base import Materials, RunRequest
 from envkit.backend.embedded import events, instance, resolve, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.discard import MARK, discard, remove_volumes, volume_prefix
+from envkit.backend.embedded.job import Job
 from envkit.backend.embedded.record import Record
-from envkit.backend.embedded.services import Job
 from envkit.backend.embedded.session import EmbeddedSession, opened
 from envkit.backend.embedded.stdio import Attachment
 from envkit.backend.ownership import oneoff_name

@@ -27,7 +27,7 @@ from envkit.backend.embedded import (
 )
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.bundling import Bundler
-from envkit.backend.embedded.picture import Picture
+from envkit.backend.embedded.job import Job
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.record import Record
 from envkit.backend.embedded.wiring import Wires
@@ -39,38 +39,8 @@ from envkit.host.steps import step
 from envkit.lean import json
 from envkit.plan.model import Action, Change, Effect
 from envkit.spec.environment import Environment
-from envkit.values import struct
 
 WINDOW = 4  # creations at a time: more gain nothing (two cores, each creation is four processes)
-
-
-@struct
-class Job:
-    """One change on its way. old: the instance that goes; record: the one that is to run afterwards (the same object
-    for a restart in place); fresh: record is a new instance; beside: which is there before the old one goes."""
-
-    change: Change
-    old: Record | None = None
-    record: Record | None = None
-    fresh: bool = False
-    beside: bool = False
-    picture: Picture | None = None
-    error: BaseException | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self.error is None
-
-    @property
-    def wants_ports(self) -> bool:
-        """Whether its host ports have to be chosen."""
-        return self.fresh or any(item.path.startswith("ports") for item in self.change.attributes)
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether it is not done before the new instance has shown that it may be relied on."""
-        spec = self.record.spec if self.record is not None else {}
-        return self.beside or (self.fresh and self.change.start and self.change.action.replaces and "update" in spec)
 
 
 class Services:
@@ -361,6 +331,8 @@ class Services:
         if job.record is not None and job.record.is_waiting:
             with self.serial:
                 self._undo(job)
+            if isinstance(job.error, ApplyError):
+                job.error.hint = f"the instance that was there goes on serving; {job.error.hint}"
         report(job)
 
     def _keep(self, job: Job) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from envkit.backend.embedded.job import Job
     from envkit.backend.embedded.record import Record
-    from envkit.backend.embedded.services import Job
     from envkit.events import Emit
     from envkit.host.home import Home
 
