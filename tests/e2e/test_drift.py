@@ -353,3 +353,39 @@ def test_foreign_hands(project, group):
     hands.project.run("apply").assert_success()
     wrong = {kind: text for kind, rule in list(KINDS.items())[group::GROUPS] if (text := verdict(hands, *rule))}
     assert not wrong, "\n".join(f"{kind}: {text}" for kind, text in wrong.items())
+
+
+def test_of_many_mounts_and_privileges_are_seen_at_a_glance(project):
+    """With more instances than are looked at closely."""
+    there = project({
+        "envkit.yaml": f"""
+            name: many
+            services:
+              web:
+                image: box:1
+                command: [/bin/sh, -c, "{LOOP}"]
+                restart: "no"
+                deploy: {{replicas: 17}}
+                tmpfs: [/scratch]
+            """,
+    })  # fmt: skip
+    there.run("apply").assert_success()
+    there.run("apply").assert_one_line("No changes. The environment matches envkit.yaml.")
+    pid = there.run("ps", "--json").json[11]["pid"]
+    subprocess.run(["nsenter", "-t", str(pid), "-m", "umount", "/scratch"], check=True)
+    said = there.run("apply").assert_success()
+    said.assert_text("mounted[/scratch]", "1 drifted", "1 to update")
+    there.run("plan").assert_one_line("No changes. The environment matches envkit.yaml.")
+
+
+def test_files_in_a_layer_are_named_before_they_are_destroyed(project):
+    hands = Hands(project(FILES))
+    hands.project.run("apply").assert_success()
+    hands.sh("echo x > /proc/$PID/root/tmp/mine", "loose")
+    named = hands.project.run("plan", "--replace", "service.loose").assert_success()
+    named.assert_text("will be lost", "/tmp/mine", "envkit diff loose")
+    plan = hands.project.run("plan", "--replace", "service.loose", "--json").json
+    assert [row["files_lost"] for row in plan["changes"]] == [["/tmp/mine"]]
+    hands.project.run("plan").assert_one_line("No changes. The environment matches envkit.yaml.")
+    lines = hands.project.run("apply", "--replace", "service.loose", "--json").assert_success().json_lines
+    assert any("/tmp/mine" in str(line.get("message")) for line in lines)
