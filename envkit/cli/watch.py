@@ -51,8 +51,8 @@ def watch(context: Context) -> int:
             notes = watcher.begin(loaded)
             if options.no_up or not converge(context, loaded)[0]:
                 watcher.applied()
-            tell_beginning(context, watcher, notes)
             try:
+                tell_beginning(context, watcher, notes)
                 watcher.run()
             except KeyboardInterrupt:
                 _tell(context, f"Stopped watching; {loaded.environment.name} runs on.")
