@@ -14,7 +14,8 @@ def auth_header(domain: str) -> dict[str, str]:
     from envkit.image.credentials import found
 
     auths = found([domain], os.environ)
-    names = (domain, f"https://{domain}", *(("https://index.docker.io/v1/", "index.docker.io") if domain == HUB else ()))
+    others = ("https://index.docker.io/v1/", "index.docker.io") if domain == HUB else ()
+    names = (domain, f"https://{domain}", *others)
     entry = next((auths[name] for name in names if name in auths), None)
     if entry is None:
         return {}

@@ -79,8 +79,8 @@ class ObservedState:
 class Instance:
     """One row of `ps`. ports: text like "127.0.0.1:8080->80/tcp"; started_at: RFC 3339 or ""; exit_code None: alive or
     unknown; detail: "OOM-killed", "exit code unknown", "". replica 0: a one-off of `envkit run`. command: entrypoint
-    and arguments where the service has any of its own; networks: their keys; labels: the service's; node: the machine of
-    a cluster that runs it."""
+    and arguments where the service has any of its own; networks: their keys; labels: the service's; node: the machine
+    of a cluster that runs it."""
 
     service: str
     replica: int
