@@ -59,6 +59,11 @@ class Context:
                 raise UsageError(
                     f"--target {self.target} is on {name}, not on {self.options.backend}", hint="leave --backend out"
                 )
+        if self.options.context:
+            if place or name == "embedded":
+                why = f"--target {self.target} names its engine" if place else "the embedded backend has no engine"
+                raise UsageError(f"--context: {why}", hint="leave --context out, or give --backend docker as well")
+            place = {"context": self.options.context}
         backend = select_backend(name, self.home, place)
         if self.options.dry_run:
             from envkit.reconcile.dry import Dry

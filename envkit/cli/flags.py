@@ -31,6 +31,7 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--profile",), {"action": "append", "metavar": "NAME", "help": "enable a profile (repeatable)"}),
     (("--backend", "--runtime"), {"choices": BACKENDS, "help": "where it runs (embedded)"}),
     (("--target",), {"metavar": "NAME", "help": "a place of `targets:`"}),
+    (("--context",), {"metavar": "NAME", "help": "the docker context whose engine is meant"}),
     (("--parallel",), {"type": int, "metavar": "N", "help": "how much to do at once"}),
     (("--lock-timeout",), {"type": float, "metavar": "SECONDS", "help": "how long to wait for another envkit"}),
     (("--json",), {"action": "store_true", "help": "print JSON"}),
