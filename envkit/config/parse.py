@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_DEPTH = 100
+MAX_COLONS = 100  # of `{KEY:,}`, each of which takes one more look at the file
 MAX_ALIASED = 200_000  # values that aliases may add to one document
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
@@ -33,8 +34,14 @@ def parse(data: bytes | str, file: str, problems: Diagnostics) -> list[tuple[Any
     found = Diagnostics()
     documents = _Builder(data, "", file, found).documents()
     if any(item.detail.startswith(colons.REFUSAL) for item in found) and (hidden := colons.hide(data)):
-        found = Diagnostics()
-        documents = _Builder(*hidden, file=file, problems=found).documents()
+        text, sign = hidden
+        for _ in range(MAX_COLONS):
+            found = Diagnostics()
+            documents = _Builder(text, sign, file, found).documents()
+            refused = next((item.source for item in found if item.detail.startswith(colons.REFUSAL)), None)
+            if refused is None or not (parted := colons.part(text, refused.line, refused.column)):
+                break
+            text = parted
     problems.items.extend(found)
     return documents
 
