@@ -6,7 +6,6 @@ The one place of the instance side that knows the network's modules. Heavy ones 
 from __future__ import annotations
 
 import os
-import threading
 
 from envkit.address import Address
 from envkit.backend.embedded import network_state
@@ -17,6 +16,7 @@ from envkit.observed.state import ObservedResource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
@@ -185,6 +185,8 @@ class Wires:
                     network.enforce(self.home, self.environment.name)
             except BaseException as error:  # noqa: BLE001 - raised by settle()
                 self._failure = error
+
+        import threading
 
         self._enforcing = threading.Thread(target=work, name="enforce", daemon=True)
         self._enforcing.start()
