@@ -128,7 +128,8 @@ def watcher_of(context: Context, compiled: Callable[..., Loaded], warnings: Iter
     from envkit.reconcile.watch.watcher import Watcher
 
     options = context.options
-    emit = _emit(context)
+    progress = context.emit()
+    emit = _emit(context, progress)
     told = list(warnings)
 
     def again(held: Mapping[Asked, str]) -> Loaded:
@@ -150,7 +151,7 @@ def watcher_of(context: Context, compiled: Callable[..., Loaded], warnings: Iter
         built=(lambda: _prune(context)) if getattr(options, "prune", True) else (lambda: None),
     )  # fmt: skip
     return Watcher(
-        context.backend, again, digest, converger, lambda made: _show(context, made),
+        context.backend, again, digest, converger, lambda made: _show(context, made, progress),
         emit=emit, services=tuple(options.services),
     )  # fmt: skip
 
@@ -175,12 +176,12 @@ def _tell(context: Context, text: str) -> None:
         context.terminal.err(text)
 
 
-def _emit(context: Context) -> Emit:
+def _emit(context: Context, progress: Emit) -> Emit:
     """What happens within a round: the round's own line says what was done."""
     from envkit.cli.apply import shown
     from envkit.events import EventKind
 
-    loud = shown(context, context.emit())
+    loud = shown(context, progress)
     if context.json:
         return loud
 
@@ -191,8 +192,12 @@ def _emit(context: Context) -> Emit:
     return emit
 
 
-def _show(context: Context, made: Round) -> None:
+def _show(context: Context, made: Round, progress: Emit) -> None:
+    from envkit.views.progress import LineProgress
     from envkit.views.watch import render_round, round_json
+
+    if isinstance(progress, LineProgress):
+        progress.clear()
 
     if context.json:
         context.emit().write(round_json(made))  # type: ignore[attr-defined]

@@ -48,6 +48,11 @@ class LineProgress:
                 self._move("")
                 self._terminal.err(line)
 
+    def clear(self) -> None:
+        """Take the moving line away: something else is about to be shown."""
+        with self._lock:
+            self._move("")
+
     def _move(self, text: str) -> None:
         """Show text in the moving line; "" takes it away."""
         if not self._terminal.interactive or not (text or self._moving):

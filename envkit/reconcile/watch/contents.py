@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -78,17 +78,21 @@ class Contents:
     def look_at(self, hints: Iterable[str]) -> Changes:
         """Compare these places (relative paths; of a directory everything below it) with what is known, and know it."""
         found: dict[str, _Known] = {}
-        asked = _tops(hints)
+        asked = set(_tops(hints))
         for path in asked:
-            if path not in found and self._is_within(path):
+            if self._is_within(path):
                 self._walk(path, found, read=True)
-        below = tuple(f"{path}/" for path in asked if path)
-        is_asked = set(asked)
-        gone = [
-            path for path in self._known
-            if path not in found and ("" in is_asked or path in is_asked or path.startswith(below))
-        ] if asked else []  # fmt: skip
+        gone = [path for path in asked if path in self._known and path not in found]
+        if directories := {path for path in asked if not path or self._may_have_been_directory(path, found)}:
+            gone += [
+                path for path in self._known
+                if path not in found and path not in asked and _is_below(path, directories)
+            ]  # fmt: skip
         return self._settle(found, gone)
+
+    def _may_have_been_directory(self, path: str, found: Mapping[str, _Known]) -> bool:
+        known = self._known.get(path)
+        return known.identity[0] == "d" if known else path not in found or found[path].identity[0] == "d"
 
     def _is_within(self, path: str) -> bool:
         """Whether every parent counts, or at least is looked into."""
@@ -177,6 +181,14 @@ def _tops(paths: Iterable[str]) -> list[str]:
         chosen.add(path)
         kept.append(path)
     return kept
+
+
+def _is_below(path: str, directories: Collection[str]) -> bool:
+    while (cut := path.rfind("/")) >= 0:
+        path = path[:cut]
+        if path in directories:
+            return True
+    return "" in directories
 
 
 def _digest(path: str) -> bytes:

@@ -119,7 +119,7 @@ class Sight:
             return bool(contents.look() if everywhere else contents.look_at(_below(tree.path, paths)))
         if everywhere:
             return True
-        hints = [path for path in _below(tree.path, paths) if not is_passing(path)]
+        hints = _below(tree.path, paths)
         if not hints:
             return False
         counts = TreeFilter(tree).counts
@@ -142,12 +142,13 @@ def _looked(contents: Contents) -> Contents:
 
 
 def _below(top: str, paths: Iterable[str]) -> list[str]:
-    """The hints below top, relative to it; "" for top itself or a directory above it."""
+    """The hints below top that may count, relative to it; "" for top itself or a directory above it."""
     found = []
     prefix = top.rstrip("/") + "/"
     for path in paths:
         if path.startswith(prefix):
-            found.append(path[len(prefix) :])
+            if not is_passing(below := path[len(prefix) :]):
+                found.append(below)
         elif path == top or prefix.startswith(path.rstrip("/") + "/"):
             found.append("")
     return found
