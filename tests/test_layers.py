@@ -65,14 +65,14 @@ IMPURE = {
 
 SURFACE = {
     "envkit.backend.base": {
-        "Backend", "Capabilities", "Done", "ExecRequest", "LogEntry", "LogQuery", "Materials", "RunRequest", "Session",
-        "Usage", "VolumeInfo",
+        "Backend", "Capabilities", "Done", "ExecRequest", "Filled", "LogEntry", "LogQuery", "Materials", "RunRequest",
+        "Session", "SnapshotInfo", "Usage", "VolumeData", "VolumeInfo",
     },
     "envkit.plan.model": {"Action", "AttributeChange", "Change", "Effect", "Plan"},
     "envkit.spec.environment": {"Condition", "Dependency", "Environment", "Resource"},
     "envkit.observed.state": {"Health", "Instance", "InstanceState", "ObservedResource", "ObservedState"},
     "envkit.errors": {
-        "ApplyError", "ConflictError", "EnvkitError", "HostError", "ImageError", "InputError", "NotFoundError",
+        "ApplyError", "ConflictError", "EngineStoppedError", "EnvkitError", "HostError", "ImageError", "InputError", "NotFoundError",
         "UnsupportedError", "UsageError", "way_out",
     },
     "envkit.diagnostics": {"Diagnostic", "Diagnostics", "Position", "Severity"},
