@@ -72,8 +72,8 @@ SURFACE = {
     "envkit.spec.environment": {"Condition", "Dependency", "Environment", "Resource"},
     "envkit.observed.state": {"Health", "Instance", "InstanceState", "ObservedResource", "ObservedState"},
     "envkit.errors": {
-        "ApplyError", "ConflictError", "EngineStoppedError", "EnvkitError", "HostError", "ImageError", "InputError", "NotFoundError",
-        "UnsupportedError", "UsageError", "way_out",
+        "ApplyError", "ConflictError", "EngineStoppedError", "EnvkitError", "HostError", "ImageError", "InputError",
+        "NotFoundError", "UnsupportedError", "UsageError", "way_out",
     },
     "envkit.diagnostics": {"Diagnostic", "Diagnostics", "Position", "Severity"},
     "envkit.events": {"Emit", "Event", "EventKind", "ignore"},

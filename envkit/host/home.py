@@ -79,5 +79,9 @@ class Home:
     def environment(self, name: str) -> str:
         return os.path.join(self.environments, name)
 
+    def intent(self, environment: str) -> str:
+        """The file that says what an apply or down has begun; it goes at the end (see reconcile.journal)."""
+        return os.path.join(self.environments, environment, "intent.json")
+
     def instances(self, environment: str) -> str:
         return os.path.join(self.environments, environment, "instances")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 
@@ -60,7 +61,7 @@ def apply_plan(  # noqa: PLR0913  (keyword-only: what an apply needs to know)
         if plan.destroy and not plan.partial:
             backend.forget(environment.name)
             _forget(home, environment.name)
-        if plan.destroy or plan.partial or not journal.is_cut_off(home, environment.name):
+        if plan.destroy or plan.partial or not os.path.exists(home.intent(environment.name)):
             return Outcome()
     with backend.session(
         environment, materials=materials, emit=emit, parallel=parallel, lock_timeout=lock_timeout
@@ -249,7 +250,6 @@ def _depends_on_build(change: Change) -> bool:
 def _forget(home: Home, environment: str) -> None:
     """Remove the journal of an environment that is no more."""
     import contextlib
-    import os
 
     remove_tree(generations.directory_of(home, environment))
     remove_tree(journal.path_of(home, environment))

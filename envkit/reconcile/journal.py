@@ -84,20 +84,15 @@ def begin(home: Home, environment: str, entry: Mapping[str, Any]) -> None:
         "changes": [{**change, "result": "unknown"} for change in entry["changes"]],
     }  # fmt: skip
     make_directory(home.environment(environment), 0o755)
-    write_json(_intent(home, environment), intended, 0o600, durable=False)
-
-
-def is_cut_off(home: Home, environment: str) -> bool:
-    """Whether the last apply or down has begun and never said how it ended. True while one is running, too."""
-    return os.path.exists(_intent(home, environment))
+    write_json(home.intent(environment), intended, 0o600, durable=False)
 
 
 def settle(home: Home, environment: str) -> bool:
     """Under the environment's lock: write the entry of what was cut off, if anything was; whether it was."""
-    if not is_cut_off(home, environment):
+    if not os.path.exists(home.intent(environment)):
         return False
     try:
-        entry = read_json(_intent(home, environment))
+        entry = read_json(home.intent(environment))
     except HostError:  # a power cut has torn it
         entry = None
     if isinstance(entry, dict) and int(entry["generation"]) > last_generation(home, environment):
@@ -109,7 +104,7 @@ def settle(home: Home, environment: str) -> bool:
 def finish(home: Home, environment: str, generation: int) -> None:
     """What was begun as this generation has come to its end, the session's included. Another's is left alone."""
     try:
-        entry = read_json(_intent(home, environment))
+        entry = read_json(home.intent(environment))
     except HostError:
         return
     if isinstance(entry, dict) and entry["generation"] == generation:
@@ -119,11 +114,7 @@ def finish(home: Home, environment: str, generation: int) -> None:
 def forget(home: Home, environment: str) -> None:
     """Nothing has begun."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_intent(home, environment))
-
-
-def _intent(home: Home, environment: str) -> str:
-    return os.path.join(home.environment(environment), "intent.json")
+        os.unlink(home.intent(environment))
 
 
 def make_entry(
