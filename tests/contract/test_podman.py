@@ -35,10 +35,12 @@ def test_podman(test: Callable[[Rig], None], engine: Podman, tmp_path: Path) -> 
 
 
 def test_mutations_are_named_and_mended(engine: Podman, tmp_path: Path) -> None:
+    """But for those of `podman update`, which version 4 does not tell of afterwards."""
     give_image(str(engine.socket), str(tmp_path / "other"), "busybox:other", {"Labels": {"a": "b"}})
     engine.podman("network", "create", "elsewhere")
     with docker_rig(str(engine.socket), str(tmp_path / "home"), "podman") as rig:
         for mutation in MUTATIONS:
-            check(rig, engine.docker, mutation)
+            if not mutation.commands[0].startswith("update"):
+                check(rig, engine.podman, mutation)
     engine.podman("network", "rm", "elsewhere")
     give_image(str(engine.socket), str(tmp_path / "images"))

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from tests.contract.rig import give_image
+from tests.support.certificates import authority, certificate, client
 from tests.support.dockerd import Dockerd
 from tests.support.project import Outcome, Project
 from tests.support.proxy import Proxy
 
 pytestmark = [pytest.mark.root, pytest.mark.dockerd]
+PORT = 18937
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 LOOP = """["/bin/sh", "-c", "echo $$NAME; trap 'exit 0' TERM; while :; do sleep 0.05; done"]"""
 
@@ -24,7 +26,14 @@ LOOP = """["/bin/sh", "-c", "echo $$NAME; trap 'exit 0' TERM; while :; do sleep 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
     folder = tmp_path_factory.mktemp("docker")
-    made = Dockerd(folder / "engine")
+    keys = folder / "keys"
+    authority(keys)
+    certificate(keys, "server", "serverAuth")
+    certificate(keys, "client", "clientAuth")
+    made = Dockerd(
+        folder / "engine", "--host", f"tcp://127.0.0.1:{PORT}", "--tlsverify", "--tlscacert", f"{keys}/ca.pem",
+        "--tlscert", f"{keys}/server.pem", "--tlskey", f"{keys}/server-key.pem",
+    )  # fmt: skip
     try:
         give_image(str(made.socket), str(folder / "images"))
         yield made
@@ -38,8 +47,8 @@ class Site:
     def __init__(self, project: Project, engine: Dockerd) -> None:
         self.project, self.engine = project, engine
 
-    def run(self, *words: str, host: str = "", **more: Any) -> Outcome:
-        variables = {"DOCKER_HOST": host or f"unix://{self.engine.socket}", "ENVKIT_BACKEND": "docker"}
+    def run(self, *words: str, host: str = "", also: Mapping[str, str] | None = None, **more: Any) -> Outcome:
+        variables = {"DOCKER_HOST": host or f"unix://{self.engine.socket}", "ENVKIT_BACKEND": "docker", **(also or {})}
         return self.project.run(*words, variables=variables, **more)
 
     def compose(self, *words: str) -> str:
@@ -166,8 +175,8 @@ def test_the_commands_of_the_day(site: Callable[..., Site]) -> None:
     one.run("plan").assert_text("state")
     one.run("start").assert_success()
     one.run("plan", "--expect-no-changes").assert_success()
-    one.run("events").assert_success().assert_text("start", "die")
-    one.run("stats", "--no-stream").assert_success().assert_text("service.a")
+    one.run("events", "--no-follow").assert_success().assert_text("start", "die")
+    one.run("stats", "--no-stream").assert_success().assert_text("\na  ")
     one.run("ls").assert_success().assert_text("one")
 
 
@@ -191,22 +200,28 @@ def test_a_connection_cut_in_mid_apply(site: Callable[..., Site], tmp_path: Path
     many.run("plan", "--expect-no-changes").assert_success()
 
 
-def test_an_engine_that_restarts_in_mid_apply(site: Callable[..., Site]) -> None:
-    many = site(MANY)
-    project = many.project
-    variables = project.environ({"DOCKER_HOST": f"unix://{many.engine.socket}", "ENVKIT_BACKEND": "docker"})
-    apply = subprocess.Popen(
-        [sys.executable, "-m", "envkit.cli.main", "apply"], cwd=project.directory, env=variables,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not many.containers() and apply.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    many.engine.restart()
-    output, _ = apply.communicate(timeout=100)
-    assert "Traceback" not in output
-    many.run("apply").assert_success()
-    many.run("plan", "--expect-no-changes").assert_success()
+def test_an_engine_that_restarts_in_mid_apply(tmp_path: Path) -> None:
+    engine = Dockerd(tmp_path / "engine")
+    try:
+        give_image(str(engine.socket), str(tmp_path / "images"))
+        many = Site(Project(tmp_path, MANY), engine)
+        variables = many.project.environ({"DOCKER_HOST": f"unix://{engine.socket}", "ENVKIT_BACKEND": "docker"})
+        apply = subprocess.Popen(
+            [sys.executable, "-m", "envkit.cli.main", "apply"], cwd=many.project.directory, env=variables,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not many.containers() and apply.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        engine.restart()
+        output, _ = apply.communicate(timeout=100)
+        assert "Traceback" not in output
+        many.run("apply").assert_success()
+        many.run("plan", "--expect-no-changes").assert_success()
+        many.run("down", "--yes", "--timeout", "0").assert_success()
+        assert many.containers() == {}
+    finally:
+        engine.stop()
 
 
 def test_there_is_no_engine(site: Callable[..., Site], tmp_path: Path) -> None:
@@ -214,3 +229,40 @@ def test_there_is_no_engine(site: Callable[..., Site], tmp_path: Path) -> None:
     one.run("plan", host=f"unix://{tmp_path}/nothing.sock").assert_failure("There is no engine", "no such socket")
     one.run("plan", host="tcp://127.0.0.1:1").assert_failure("There is no engine", "nobody listens there")
     one.run("plan", host="tcp://127.0.0.1").assert_failure("has no port")
+
+
+def test_tls(site: Callable[..., Site], tmp_path: Path) -> None:
+    one = site(ONE)
+    keys = one.engine.folder.parent / "keys"
+    good = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(client(tmp_path / "good", keys))}
+    far = f"tcp://127.0.0.1:{PORT}"
+    one.run("apply", host=far, also=good).assert_success()
+    one.run("logs", "a", host=far, also=good).assert_success().assert_text("hello")
+    asked = one.run("exec", "-T", "a", "sh", "-c", "cat; echo end", host=far, also=good, stdin="typed")
+    asked.assert_success().assert_text("typedend")
+    one.run("plan", host=far).assert_failure("speaks TLS only")
+    authority(tmp_path / "other")
+    certificate(tmp_path / "other", "client", "clientAuth")
+    wrong = client(tmp_path / "wrong", tmp_path / "other")
+    one.run("plan", host=far, also={**good, "DOCKER_CERT_PATH": str(wrong)}).assert_failure("is not trusted")
+    (wrong / "ca.pem").write_bytes((keys / "ca.pem").read_bytes())
+    one.run("plan", host=far, also={**good, "DOCKER_CERT_PATH": str(wrong)}).assert_failure("do not agree on TLS")
+
+
+def test_ssh_and_contexts(site: Callable[..., Site], tmp_path: Path) -> None:
+    """The program `ssh` is one of the test's, which runs what it is told on this machine."""
+    one = site(ONE)
+    fake = tmp_path / "bin" / "ssh"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\nshift 2\nexec "$@"\n')
+    fake.chmod(0o755)
+    paths = {"PATH": f"{fake.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    far = f"ssh://somebody@far{one.engine.socket}"
+    one.run("apply", host=far, also=paths).assert_success()
+    one.run("logs", "a", host=far, also=paths).assert_success().assert_text("hello")
+    one.run("exec", "-T", "a", "cat", host=far, also=paths, stdin="typed").assert_success().assert_text("typed")
+    config = {"DOCKER_CONFIG": str(tmp_path / "client"), "DOCKER_HOST": ""}
+    words = ["context", "create", "here", "--docker", f"host=unix://{one.engine.socket}"]
+    subprocess.run(["docker", *words], env={**one.engine.environ, **config}, check=True, capture_output=True)
+    one.run("plan", "--expect-no-changes", "--context", "here", also=config).assert_success()
+    one.run("plan", "--context", "gone", also=config).assert_failure("A docker context does not exist")

@@ -77,7 +77,10 @@ class Duplex:
 
     def receive(self) -> list[tuple[int, bytes]] | None:
         """What has come, as (stream, bytes): waits for at least one byte. None at the end."""
-        data, self._begun = self._begun or self.socket.recv(65536), b""
+        try:
+            data, self._begun = self._begun or self.socket.recv(65536), b""
+        except ssl.SSLZeroReturnError:  # the other's close_notify, after ours
+            return None
         return list(self._frames.feed(data)) if data else None
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:

@@ -6,7 +6,8 @@ import os
 import time
 
 from envkit.backend.engine_api.address import EngineAddress, find_address
-from envkit.backend.engine_api.errors import EngineCutError, EngineError, EngineUnreachableError, refused
+from envkit.backend.engine_api.errors import EngineCutError, EngineUnreachableError, refused
+from envkit.backend.engine_api.trouble import refusal
 from envkit.lean import cached_property, json
 
 TYPE_CHECKING = False
@@ -218,26 +219,9 @@ class Engine:
         if answer.status_code < 400:
             return answer
         try:
-            raise self._refused(answer, f"{method} {path}")
+            raise refusal(self.address, answer.status_code, _content(answer), f"{method} {path}")
         finally:
             answer.close()
-
-    def _refused(self, answer: Any, asked: str) -> EngineError | EngineUnreachableError:
-        try:
-            text = answer.content.decode(errors="replace").strip()
-        except OSError:
-            text = ""
-        if "HTTP request to an HTTPS server" in text:
-            return EngineUnreachableError(
-                "The engine speaks TLS only", str(self.address), "set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
-            )
-        if "client version" in text and "too old" in text:
-            return EngineUnreachableError("The engine is too new for this envkit", text, "upgrade envkit")
-        try:
-            message = json.loads(text).get("message") or text
-        except (ValueError, AttributeError):
-            message = text or answer.reason or "no message"
-        return refused(answer.status_code, str(message), asked)
 
     def _objects(self, answer: Any, asked: str) -> Iterator[dict[str, Any]]:
         rest = b""
@@ -246,6 +230,14 @@ class Engine:
             for line in whole:
                 yield from _object(line, asked)
         yield from _object(rest, asked)
+
+
+def _content(answer: Any) -> bytes:
+    try:
+        content: bytes = answer.content
+    except OSError:  # a stream that ends while it says why it cannot be
+        return b""
+    return content
 
 
 def _object(line: bytes, asked: str) -> Iterator[dict[str, Any]]:

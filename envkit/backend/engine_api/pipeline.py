@@ -6,11 +6,10 @@ A look at an environment is two round trips however many containers it has, and 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 
 from envkit.backend.engine_api.dial import CONNECT, dial
-from envkit.backend.engine_api.errors import EngineCutError, refused
-from envkit.backend.engine_api.trouble import explained
+from envkit.backend.engine_api.errors import EngineCutError
+from envkit.backend.engine_api.trouble import explained, refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _round(address: EngineAddress, targets: Sequence[str], timeout: float) -> li
             connection.sendall("".join(lines).encode())
         for connection, part in open_:
             with connection.makefile("rb") as reader:
-                found += [_answer(reader, target) for target in part]
+                found += [_answer(address, reader, target) for target in part]
     except (OSError, ValueError) as error:
         raise explained(error, address, f"GET {targets[0]}", begun=bool(found)) from error
     finally:
@@ -56,16 +55,13 @@ def _round(address: EngineAddress, targets: Sequence[str], timeout: float) -> li
     return found
 
 
-def _answer(reader: BinaryIO, target: str) -> tuple[Any, dict[str, str]]:
+def _answer(address: EngineAddress, reader: BinaryIO, target: str) -> tuple[Any, dict[str, str]]:
     status, headers = head(reader)
     content = body(reader, headers)
     if status == 404:
         return None, headers
     if status >= 400:
-        text = content.decode(errors="replace").strip()
-        with suppress(ValueError, KeyError, TypeError):
-            text = str(json.loads(content)["message"])
-        raise refused(status, text, f"GET {target.partition('?')[0]}")
+        raise refusal(address, status, content, f"GET {target.partition('?')[0]}")
     return (json.loads(content) if content[:1] in (b"{", b"[", b"n") else None), headers
 
 
@@ -73,6 +69,8 @@ def body(reader: BinaryIO, headers: dict[str, str]) -> bytes:
     """All of a message's body."""
     if headers.get("transfer-encoding") == "chunked":
         return _chunked(reader)
+    if "content-length" not in headers and headers.get("connection") == "close":
+        return reader.read()
     return _exactly(reader, int(headers.get("content-length") or 0))
 
 
@@ -81,7 +79,7 @@ def head(reader: BinaryIO) -> tuple[int, dict[str, str]]:
     first = reader.readline(4096).split()
     if len(first) < 2 or not first[1].isdigit():
         raise EngineCutError("The connection to the engine was cut", "it ended before an answer came")
-    headers = {}
+    headers = {"connection": "close"} if first[0] == b"HTTP/1.0" else {}
     while (line := reader.readline(65536)) not in (b"\r\n", b""):
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()

@@ -33,10 +33,6 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes
 
-    @property
-    def reason(self) -> str:
-        return ""
-
     def close(self) -> None:
         """Nothing is left open."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envkit.backend.engine_api.errors import EngineCutError, EngineUnreachableError
+import json
+
+from envkit.backend.engine_api.errors import EngineCutError, EngineUnreachableError, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +70,22 @@ def explained(error: BaseException, address: EngineAddress, asked: str, *, begun
         "The connection to the engine was cut", f"{asked} to {address}: {causes[-1]}",
         "what it was doing may be half done: run envkit again, it goes on from what is there",
     )  # fmt: skip
+
+
+def refusal(address: EngineAddress, status: int, content: bytes, asked: str) -> EnvkitError:
+    """The error of an answer that is no success, with the engine's own words."""
+    text = content.decode(errors="replace").strip()
+    if "HTTP request to an HTTPS server" in text:
+        return EngineUnreachableError(
+            "The engine speaks TLS only", str(address), "set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
+        )
+    if "client version" in text and "too old" in text:
+        return EngineUnreachableError("The engine is too new for this envkit", text, "upgrade envkit")
+    try:
+        text = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = text or "no message"
+    return refused(status, text, asked)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
