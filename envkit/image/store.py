@@ -296,7 +296,7 @@ class Store:
         descriptor = os.open(os.path.join(self.root, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
-            leftovers.sweep(os.path.join(self.root, name) for name in ("", "tmp", "trees"))
+            leftovers.sweep((self.root, f"{self.root}/tmp", f"{self.root}/trees", f"{self.home.cache}/build/layers"))
             yield
         except BlockingIOError as error:
             raise ConflictError(

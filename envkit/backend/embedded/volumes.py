@@ -167,6 +167,10 @@ def ensure(home: Home, wanted: Volume) -> None:
             )
         if (device := wanted.bound_device) and not os.path.isdir(device):
             raise NotFoundError("A volume's directory does not exist", f"{wanted.name}: {device}", "create it first")
+        place = directory(home, wanted.name)
+        for name in os.listdir(place):
+            if name.startswith("removed-"):  # a removal that was cut off
+                remove_tree(os.path.join(place, name))
         step("volume.create")
         make_directory(data(home, wanted.name), 0o755)
         if present is None or (present.spec, present.fingerprint) != (wanted.spec, wanted.fingerprint):
