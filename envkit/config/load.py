@@ -111,6 +111,9 @@ class _Loader:
         models = model.pop("models", Map())  # Compose's JSON has none
         profiles.select(model, self.options.services, disabled, self.problems)
         self.problems.raise_if_errors()
+        used = {name for service in model["services"].values() for name in service.get("models") or ()}
+        for name in [name for name in models if name not in used]:
+            models.drop(name)
         if not self.options.all_resources:
             profiles.drop_unused(model)
         return self._finished(model, name, active, disabled, models)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from contextlib import contextmanager
 
 from envkit.backend.embedded import attach, network, network_state, publish
 from envkit.backend.embedded.attach import Request
 from envkit.backend.embedded.network_observe import Observation
-from tests.support.machine import stop
+from envkit.host import links
+from envkit.host.home import Home
+from tests.support.machine import machine, stop
 
 
 class World:
@@ -71,3 +75,18 @@ def other_address(member):
 
 def seen(world, member, path):
     return tuple(side[path] for side in Observation(world.home, "shop").instance(member.id))
+
+
+@contextmanager
+def alone(directory):
+    """A World on a machine of its own; afterwards nothing of it is left there."""
+    with machine(str(directory)) as host:
+        found = World(host, Home(str(directory / "home")))
+        before = {link.name for link in links.links()}
+        yield found
+        found.close()
+        assert {link.name for link in links.links()} == before
+        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        assert "envkit" not in rules
+        assert os.listdir(found.home.run + "/netns") == [] if os.path.isdir(found.home.run + "/netns") else True
+        assert network_state.environments(found.home) == []

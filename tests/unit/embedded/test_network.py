@@ -15,24 +15,16 @@ from envkit.host import links, namespace, neighbours, nft, steps
 from envkit.host.home import Home
 from envkit.host.netlink import Batch
 from envkit.host.sysctl import read_sysctl, write_sysctl
-from tests.support.machine import HOST, HOST6, OUTSIDE, OUTSIDE6, machine
-from tests.support.networks import World, other_address, seen, tcp
+from tests.support.machine import HOST, HOST6, OUTSIDE, OUTSIDE6
+from tests.support.networks import alone, other_address, seen, tcp
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture
 def world(tmp_path):
-    with machine(str(tmp_path)) as host:
-        found = World(host, Home(str(tmp_path / "home")))
-        before = {link.name for link in links.links()}
+    with alone(tmp_path) as found:
         yield found
-        found.close()
-        assert {link.name for link in links.links()} == before
-        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-        assert "envkit" not in rules
-        assert os.listdir(found.home.run + "/netns") == [] if os.path.isdir(found.home.run + "/netns") else True
-        assert network_state.environments(found.home) == []
 
 
 def test_a_network_is_a_bridge_with_an_address(world):
@@ -250,47 +242,6 @@ def test_subnets_in_use_are_found_and_avoided(world):
     with pytest.raises(UnsupportedError, match="weave"):
         world.network("lan", driver="weave")
     assert network.problems({"name": "x", "driver_opts": {"odd": "1"}})[0][0] == "driver_opts.odd"
-
-
-def test_instances_of_a_macvlan_are_machines_of_the_parents_network(world):
-    subnets = [{"subnet": "203.0.113.0/24", "gateway": OUTSIDE, "ip_range": "203.0.113.64/26", "aux_addresses": {
-        "host": HOST}}]  # fmt: skip
-    options = {"parent": "wan0", "macvlan_mode": "bridge"}
-    made = world.network("lan", driver="macvlan", driver_opts=options, subnets=subnets)
-    assert (made.link, made.bridge, made.mtu, made.gateways) == ("wan0", "", 1400, [])
-    world.network()
-    web = world.attach("web", networks={"lan": {"gw_priority": 1}, "default": {}}, published=[tcp(8080)])
-    db = world.attach("db", networks=("lan",))
-    world.serve(db)
-    assert world.hosts(web)["db"] == [other_address(db)]
-    assert world.ask(web, other_address(db)) == web.endpoints["lan"].ipv4
-    assert other_address(db).startswith("203.0.113.")
-    server = world.host.serve(world.host.outside, OUTSIDE, 80)
-    world.servers.append(server)
-    assert world.ask(db, OUTSIDE) == other_address(db), "nothing is translated on the way"
-    assert world.ask(None, other_address(db)) != HOST, "a macvlan and its parent do not talk, as with Docker"
-    again = attach.attach_many(world.home, "shop", [world.request("web", networks=("lan",))])
-    assert again
-    observation = Observation(world.home, "shop")
-    assert observation.networks()["lan"].expected == observation.networks()["lan"].actual
-    assert all(side == {} for side in observation.instance(db.id))
-    assert links.index_of("wan0")
-    with pytest.raises(NotFoundError, match="parent interface"):
-        world.network("gone", driver="macvlan", driver_opts={"parent": "nope0"})
-    assert network.problems({"driver": "macvlan", "driver_opts": {"macvlan_mode": "vepa"}})[0][0].endswith("_mode")
-
-
-def test_a_macvlan_without_a_parent_is_a_world_of_its_own(world):
-    made = world.network("lan", driver="macvlan")
-    assert made.internal
-    assert made.bridge.startswith("ek")
-    one, other = world.attach("one", networks=("lan",)), world.attach("other", networks=("lan",))
-    world.serve(other)
-    assert world.ask(one, other_address(other)) == other_address(one)
-    assert (one.gateway, world.ask(one, OUTSIDE)) == ("", "Network is unreachable")
-    assert other_address(one) not in {address.partition("/")[0] for _, address in links.addresses()}
-    with open(os.path.join(one.directory, "resolv.conf")) as file:
-        assert "nameserver" not in file.read()
 
 
 def test_what_nobody_knows_of_is_swept(world):
