@@ -41,6 +41,17 @@ class Context:
 
     @cached_property
     def home(self) -> Home:
+        """The installation; for what runs elsewhere, with journals and generations of that place's own."""
+        found = self._installation
+        name = str(self.place["backend"]) if self.target else self._named or "embedded"
+        if name in ("embedded", "memory"):
+            return found
+        from envkit.host.places import PlaceHome
+
+        return PlaceHome(found.root, self.target or name)
+
+    @cached_property
+    def _installation(self) -> Home:
         return Home.from_environ(self.environ)
 
     @property
@@ -90,9 +101,9 @@ class Context:
             from envkit.config.environment import load_environment
 
             try:
-                environment = load_environment(self.load_options(), self.home).environment
+                environment = load_environment(self.load_options(), self._installation).environment
             except InputError:
-                environment = load_environment(self.load_options(), self.home, tolerant=True).environment
+                environment = load_environment(self.load_options(), self._installation, tolerant=True).environment
         return {**environment.targets[self.target], "directory": environment.directory}
 
     def load_options(self, services: Sequence[str] = (), **flags: Any) -> LoadOptions:
@@ -113,7 +124,7 @@ class Context:
         """The Environment of the files; its warnings are shown on stderr. Raises InputError."""
         from envkit.config.environment import load_environment
 
-        loaded = load_environment(self.load_options(services), self.home, write_cache=write_cache)
+        loaded = load_environment(self.load_options(services), self._installation, write_cache=write_cache)
         self._loaded = loaded.environment
         self.show_warnings(loaded.environment.warnings)
         return loaded
@@ -129,9 +140,9 @@ class Context:
             self._check_name()
             return Environment(options.project_name, self.cwd, (), False, {})
         try:
-            return load_environment(self.load_options(), self.home).environment
+            return load_environment(self.load_options(), self._installation).environment
         except InputError:
-            return load_environment(self.load_options(), self.home, tolerant=True).environment
+            return load_environment(self.load_options(), self._installation, tolerant=True).environment
 
     def _check_name(self) -> None:
         """Raises UsageError for a -p that is no name (and so could be a path)."""

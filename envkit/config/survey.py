@@ -18,7 +18,7 @@ from envkit.errors import InputError
 from envkit.host.home import Home
 
 _ROUNDS = 6
-_CONSEQUENCES = frozenset({"no-image", "empty-file", "missing-key", "build-context"})
+_CONSEQUENCES = frozenset({"no-image", "empty-file", "missing-key", "build-context", "unknown-target"})
 """Codes of problems that leaving something out may itself have made."""
 
 Place = tuple[str, int, int]

@@ -113,6 +113,9 @@ def test_a_day_with_a_cluster(cluster: Swarm, home: str, tmp_path: Path) -> None
         assert len(place.on("stats", "--no-stream", "--json").assert_success().stdout) > 10
         assert place.on("run", "-T", "web", "sh", "-c", "echo once; exit 3").assert_code(3).stdout == "once\n"
 
+        assert place.on("history", "--json").assert_success().json[-1]["result"] == "done"
+        assert not os.path.exists(os.path.join(home, "environments", "shop"))  # that is for what runs on this machine
+
         before = secrets(cluster)
         place.write({"password": "battery staple"})
         place.apply().assert_success()
