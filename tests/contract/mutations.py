@@ -46,7 +46,14 @@ MUTATIONS = (
              ("create network.back", "update service.a")),
     Mutation("remove the volume", ("rm -f {a}", "volume rm shop_data"),
              (("volume.data", *GONE), ("service.a", *GONE)), ("create service.a", "create volume.data")),
-    Mutation("retag the image", ("tag busybox:other busybox:test",), (), ("replace service.a",)),
+    Mutation("disconnect everywhere", ("network disconnect shop_front {a}", "network disconnect shop_back {a}"),
+             (("service.a", "networks.front", "attached", None), ("service.a", "networks.back", "attached", None)),
+             ("update service.a",)),
+    Mutation("stop and rename", ("stop -t 0 {a}", "rename {a} somebody"),
+             (("service.a", "state", "running", "exited"), ("service.a", "name", "contract-a-1", "somebody")),
+             ("update service.a",)),
+    Mutation("retag the image", ("tag docker.io/library/busybox:other docker.io/library/busybox:test",), (),
+             ("replace service.a",)),
 )  # fmt: skip
 
 
