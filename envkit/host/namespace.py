@@ -164,6 +164,7 @@ class Engine:
         files.make_directory(self.directory, 0o700)
         if not mounts.is_mount(self.directory):
             mounts.bind(self.directory, self.directory, recursive=False)
+        mounts.set_propagation(self.directory, "private")  # what is attached to a shared mount (systemd's /) is shared
         os.close(os.open(self.pin, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _pin(self, source: str, *, required: bool = True) -> None:

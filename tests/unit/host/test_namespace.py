@@ -183,3 +183,27 @@ def test_without_root_it_is_unsupported():
 def test_errors_are_host_errors(tmp_path):
     with pytest.raises(HostError, match="cannot be bound"):
         mounts.bind(str(tmp_path / "absent"), str(tmp_path))
+
+
+def test_a_machine_whose_root_is_shared(tmp_path):
+    """As systemd leaves it: what is mounted below would appear in the new namespace as well, and be refused there."""
+    script = """
+mount --make-rshared /
+"$1" -c '
+import sys
+from envkit.host.home import Home
+from envkit.host.namespace import Engine
+first, second = Engine(Home(sys.argv[1])), Engine(Home(sys.argv[1]))
+first.enter()
+print("inside", first.inside, second.is_live())
+first.release()
+' "$2"
+grep -c "$2" /proc/self/mountinfo || true
+"""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh", sys.executable]
+    done = subprocess.run(
+        [*argv, str(tmp_path / "home")],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": root},
+    )  # fmt: skip
+    assert done.stdout == "inside True True\n0\n", f"{done.stdout}{done.stderr}"
