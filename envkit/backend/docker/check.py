@@ -20,7 +20,18 @@ def check(engine: Engine, backend: str, environment: Environment) -> Sequence[Di
     found = list(features.check(DECLARATIONS[backend], environment, version=lambda: engine.version))
     for resource in environment.services.values():
         found += _service(engine, resource)
+        if backend == "docker" and not environment.hardened:
+            found += _copy_up(resource)
     return found
+
+
+def _copy_up(resource: Resource) -> Iterator[Diagnostic]:
+    for number, row in enumerate(resource.spec.get("mounts") or ()):
+        if "tmpcopyup" in (row.get("options") or ()):
+            yield _say(
+                resource, Severity.WARNING, "unsupported-tmpcopyup", f"mounts[{number}]",
+                f"service {resource.address.name!r}: the tmpfs at {row['target']} begins empty", "mount a volume there",
+            )  # fmt: skip
 
 
 def _service(engine: Engine, resource: Resource) -> Iterator[Diagnostic]:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from envkit.backend.docker.encode_network import Place
 
+COPY_UP = frozenset({"tmpcopyup", "notmpcopyup"})
+"""Options of other runtimes, for a tmpfs that begins with what the image has at its place. Docker's begin empty, and
+Podman's are filled in any case."""
+
 _SELINUX = {"z": "z", "Z": "Z", "shared": "z", "private": "Z"}
 
 
@@ -106,4 +110,4 @@ def tmpfs_options(row: Mapping[str, Any]) -> Iterator[str]:
     for key in ("nosuid", "nodev", "noexec"):
         if key in row:
             yield key if row[key] else key.removeprefix("no")
-    yield from row.get("options") or ()
+    yield from (option for option in row.get("options") or () if option not in COPY_UP)

@@ -40,12 +40,16 @@ def directories(spec: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def contents(spec: Mapping[str, Any], materials: Materials) -> list[tuple[Mapping[str, Any], bytes]]:
-    """Every file with its content. Raises NotFoundError when a source is gone."""
+def contents(
+    spec: Mapping[str, Any], materials: Materials, *, hardened: bool
+) -> list[tuple[Mapping[str, Any], bytes]]:
+    """Every file, its mode filled in, with its content. hardened: envkit.yaml's secrets are for their owner alone.
+    Raises NotFoundError when a source is gone."""
     return [
-        (item, materials.secret(item["source"]) if kind == "secret" else materials.config(item["source"]))
+        ({"mode": 0o400 if hardened and kind == "secret" else 0o444, **item},
+         materials.secret(item["source"]) if kind == "secret" else materials.config(item["source"]))
         for kind, item in mounted(spec)
-    ]
+    ]  # fmt: skip
 
 
 def archives(
@@ -67,7 +71,7 @@ def archives(
             for name, item, content in rows:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
-                member.mode = int(item.get("mode", 0o444))
+                member.mode = int(item["mode"])
                 member.uid = identify("passwd", str(item["uid"])) if "uid" in item else owner[0]
                 member.gid = identify("group", str(item["gid"])) if "gid" in item else owner[1]
                 tar.addfile(member, io.BytesIO(content))

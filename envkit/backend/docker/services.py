@@ -27,8 +27,8 @@ from envkit.backend.docker import (
 )
 from envkit.backend.docker.blame import last_lines
 from envkit.backend.engine_api import EngineConflictError, EngineError, EngineNotFoundError
-from envkit.errors import ApplyError, NotFoundError
-from envkit.lean import cached_property
+from envkit.errors import ApplyError, EnvkitError, NotFoundError
+from envkit.lean import cached_property, suppress
 from envkit.observed.state import InstanceState
 from envkit.plan.model import Action, Change, Effect
 from envkit.values import struct
@@ -72,7 +72,6 @@ class Services:
         self._present: dict[Address, Mapping[str, Any]] = {}
         self._oneoffs: list[Mapping[str, Any]] = []
         self._images: dict[str, Mapping[str, Any]] = {}
-        self._touched: dict[str, dict[str, Any]] = {}
         self.place = places.place_of(environment)
 
     @cached_property
@@ -96,15 +95,18 @@ class Services:
                     except NotFoundError:
                         continue
 
-    def note(self) -> None:
-        """Remember what the containers of the last batch look like, as the engine says it."""
-        touched, self._touched = self._touched, {}
-        keys = {name: key for key, name in self.place.networks.items()}
-        for inspection in look.inspect(self.engine, list(touched)):
-            found = facts.of(inspection, keys)
-            if found["state"] in (InstanceState.EXITED, InstanceState.RESTARTING, InstanceState.CREATED):
-                found["state"] = InstanceState.RUNNING.value
-            self.ledger.note_container(str(inspection["Id"]), found, **touched[str(inspection["Id"])])
+    def foresee(self, changes: Sequence[Change]) -> None:
+        """Look up what will be needed, beside other work. What goes wrong does so again where it matters."""
+        with suppress(EnvkitError):
+            self.prepare(changes)
+            _ = self.hashes
+
+    def _note(self, inspection: Mapping[str, Any], **applied: Any) -> None:
+        """Remember what a container looks like that has just been made or changed, as the engine says it."""
+        found = facts.of(inspection, {name: key for key, name in self.place.networks.items()})
+        if found["state"] in (InstanceState.EXITED, InstanceState.RESTARTING, InstanceState.CREATED):
+            found["state"] = InstanceState.RUNNING.value
+        self.ledger.note_container(str(inspection["Id"]), found, **applied)
 
     # -- one change
 
@@ -166,13 +168,13 @@ class Services:
         self.settle(made)
         self._appeared(change.address, made.identity)
 
-    def _appeared(self, address: Address, identity: str) -> None:
+    def _appeared(self, address: Address, identity: str, **applied: Any) -> None:
         inspection = self.engine.get_all(f"/containers/{identity}/json")[0]
         if inspection is not None:
             self._present[address] = inspection
+            self._note(inspection, **applied)
         self.ledger.note_stopped(identity, False)
         self.ledger.note_owed(address, ())
-        self._touched[identity] = {}
 
     def _update(self, change: Change, resource: Resource, old: Mapping[str, Any]) -> None:
         if self._must_move(resource, old):
@@ -191,8 +193,7 @@ class Services:
                 self.stop(identity, change.timeout, resource.spec)
             self.start(identity, change.address)
             hooks.post_start(self.engine, identity, resource.spec, change.address, self.emit)
-        self._appeared(change.address, identity)
-        self._touched[identity] = {"spec": dict(resource.spec), "fingerprint": resource.fingerprint}
+        self._appeared(change.address, identity, spec=dict(resource.spec), fingerprint=resource.fingerprint)
 
     def _must_move(self, resource: Resource, old: Mapping[str, Any]) -> bool:
         """Whether the container is bound to another one that is no more: that cannot be changed."""
@@ -213,7 +214,7 @@ class Services:
         from, whatever its name means now."""
         spec, version = resource.spec, self.engine.version
         image = self._image(digest or str(spec["image"]))
-        contents = files.contents(spec, self.materials)
+        contents = files.contents(spec, self.materials, hardened=self.environment.hardened)
         volumes = files.directories(spec)
         if "/" in volumes:
             raise ApplyError(

@@ -67,7 +67,6 @@ class DockerSession:
             if kind not in _ORDER:  # secrets and configs are parts of services here
                 for change in rest:
                     done(change, None)
-        self.services.note()
 
     def _each(self, changes: Sequence[Change], done: Done) -> None:
         def one(change: Change) -> None:
@@ -104,6 +103,9 @@ class DockerSession:
             if paths := dragged(change):
                 self.ledger.note_owed(change.address, paths)
         self.ledger.save()
+        coming = [change for change in changes if change.address.kind == "service" and _makes(change)]
+        if coming:  # while the engine makes networks, which takes it longest
+            threading.Thread(target=self.services.foresee, args=(coming,), daemon=True).start()
 
     def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
         wait.wait(self.engine, self.environment.name, address, condition, cancelled)
@@ -136,6 +138,10 @@ class DockerSession:
                 return
             self.ledger.keep_containers({row["Id"] for row in listed or ()})
         self.ledger.save()
+
+
+def _makes(change: Change) -> bool:
+    return change.action is Action.CREATE or change.action.replaces
 
 
 def _is_oneoff(row: Mapping[str, Any]) -> bool:
