@@ -162,6 +162,20 @@ def test_what_others_change_is_named_and_mended(cluster: Swarm, home: str, tmp_p
             place.apply().assert_success()
 
 
+def test_a_network_is_made_anew_below_its_services(cluster: Swarm, home: str, tmp_path: Path) -> None:
+    def joined(network: str) -> str:
+        return QUICK.format(replicas=1, more="") + f"\n    networks: [inner]\nnetworks: {{inner: {{{network}}}}}"
+
+    with Place(cluster, tmp_path, home, joined("")) as place:
+        place.apply().assert_success()
+        for change in ("attachable: true", "attachable: true, driver_opts: {encrypted: ''}", "internal: true"):
+            place.say(joined(change))
+            place.apply().assert_success()
+        (network,) = cluster.manager.docker("network", "ls", "-q", "--filter", "name=shop_inner").split()
+        found = json.loads(cluster.manager.docker("network", "inspect", "--verbose", network))[0]
+        assert found["Internal"] and not found["Attachable"] and "shop_web" in found["Services"]
+
+
 def test_a_bad_image_is_rolled_back_and_named(cluster: Swarm, home: str, tmp_path: Path) -> None:
     quick = QUICK.format(replicas=2, more=", failure_action: rollback, parallelism: 1")
     with Place(cluster, tmp_path, home, quick) as place:
