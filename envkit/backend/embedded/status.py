@@ -89,10 +89,18 @@ def status(record: Record) -> Status:
         if record.complete and record.desired != "stopped":
             return Status(InstanceState.EXITED, ever=False)
         return Status(InstanceState.CREATED, ever=False)
-    oom = code == _KILLED and bool(record.cgroup) and Cgroups.of(record.home).oom_kills(record.cgroup) > 0
+    oom = code == _KILLED and bool(record.cgroup) and _has_run_out(record)
     return Status(
         InstanceState.EXITED, 0, code, oom, _timestamp(init.created_at) if init else 0.0, finished
     )
+
+
+def _has_run_out(record: Record) -> bool:
+    """Whether a dead instance was killed for want of memory: by its cgroup, or, where systemd has removed that with the
+    last process, by the file that conmon wrote on the kernel's event (memory.events)."""
+    if Cgroups.of(record.home).oom_kills(record.cgroup) > 0:
+        return True
+    return any(os.path.exists(record.path(name)) for name in ("oom", "persist/oom"))
 
 
 _boot_time = 0.0
