@@ -52,6 +52,7 @@ class Followed:
     pending: float | None = None
     resumed: int = 0
     shown: set[str] = field(default_factory=set)
+    freed: set[str] = field(default_factory=set)
 
 
 class Follower:
@@ -99,6 +100,9 @@ class Follower:
         current = [task for task in every if is_current(task, row)]
         settled = [task for task in current if _is_settled(task, row)]
         self._tell(item, row, every, len({tasks.place_of(task) for task in settled}), wanted)
+        if state == "updating" and (stuck := [task for task in current if self._is_stuck(task, item)]):
+            self._free(item, stuck)
+            return False
         if state in ("paused", "rollback_paused"):
             return self._paused(item, status, every)
         if state.startswith("rollback"):
@@ -110,6 +114,24 @@ class Follower:
             return state in ("", "completed")
         self._check(item, row, current)
         return False
+
+    def _is_stuck(self, task: Mapping[str, Any], item: Followed) -> bool:
+        """Whether the managers wait for a task that was given to a node just before it was lost."""
+        return self._is_down(task) and tasks.state(task) in tasks.BEFORE and task["ID"] not in item.freed
+
+    def _free(self, item: Followed, stuck: Sequence[Mapping[str, Any]]) -> None:
+        """Let an update go on whose managers wait for tasks that can never start.
+
+        They begin an update anew only for another spec, and leave a task alone when its placement alone has changed: so
+        a constraint that the lost node does not meet is added, and taken away again.
+        """
+        item.freed |= {task["ID"] for task in stuck}
+        host = self._host(stuck[0])
+        text = f"the node {host} is down in the middle of the update, which goes on without that node"
+        self._emit(Event(EventKind.WARNING, item.address, item.action, text, {"node": host}))
+        away = [f"node.id != {task['NodeID']}" for task in stuck]
+        self._rewrite(item, lambda spec: _constrain(spec, [*_constraints(spec), *away]))
+        self._rewrite(item, lambda spec: _constrain(spec, [text for text in _constraints(spec) if text not in away]))
 
     def _wanted(self, row: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> int | None:
         """How many places must be filled; None: it is not known yet."""
@@ -193,11 +215,14 @@ class Follower:
 
     def _resume(self, item: Followed, *, force: bool = False) -> None:
         """Write the same service once more: an update that the managers paused goes on. force: with new tasks."""
+        self._rewrite(item, _force if force else lambda spec: None)
+
+    def _rewrite(self, item: Followed, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change the service on the version that it has."""
         for _ in range(RESUMES):
             row = self._cluster.get(f"/services/{item.service}")
             spec = row["Spec"]
-            if force:
-                spec["TaskTemplate"]["ForceUpdate"] = int(spec["TaskTemplate"].get("ForceUpdate") or 0) + 1
+            change(spec)
             try:
                 self._cluster.post(f"/services/{item.service}/update", spec, version=row["Version"]["Index"])
             except EngineError as error:
@@ -243,6 +268,18 @@ class Follower:
 def is_down(node: Mapping[str, Any] | None) -> bool:
     """Whether the managers have lost a node; one that they do not know counts."""
     return node is None or _node_state(node) == "down"
+
+
+def _force(spec: dict[str, Any]) -> None:
+    spec["TaskTemplate"]["ForceUpdate"] = int(spec["TaskTemplate"].get("ForceUpdate") or 0) + 1
+
+
+def _constraints(spec: Mapping[str, Any]) -> list[str]:
+    return list((spec["TaskTemplate"].get("Placement") or {}).get("Constraints") or ())
+
+
+def _constrain(spec: dict[str, Any], constraints: list[str]) -> None:
+    spec["TaskTemplate"]["Placement"] = {**(spec["TaskTemplate"].get("Placement") or {}), "Constraints": constraints}
 
 
 def _node_state(row: Mapping[str, Any]) -> str:

@@ -137,6 +137,21 @@ def test_an_update_that_was_paused_by_a_lost_node_goes_on() -> None:
     assert any(event.kind is EventKind.WARNING and "node1 is down" in event.message for event in events)
 
 
+def test_an_update_that_waits_for_a_lost_node_goes_on() -> None:
+    lost = {"n1": ("node1", "down"), "n2": ("node2", "ready")}
+    stuck = task("a", "assigned", desired="shutdown", force=1)
+    error, events, cluster = follow(
+        (service(force=1, update="updating"), [stuck, task("b", "running", node="n2")], lost),
+        (service(force=1, update="updating"), [stuck, task("b", "running", node="n2", force=1)], lost),
+        (service(force=1, update="completed"), [stuck, task("b", "running", node="n2", force=1)], lost),
+    )
+    assert error is None
+    assert len(cluster.posted) == 2
+    assert [event.message for event in events if event.kind is EventKind.WARNING] == [
+        "the node node1 is down in the middle of the update, which goes on without that node"
+    ]
+
+
 def test_a_rollback_has_failed_once_it_is_complete() -> None:
     error, _, _ = follow(
         (service(update="rollback_started"), [task("a", "failed", desired="shutdown", error="exit 9")]),
