@@ -101,6 +101,8 @@ class Node:
             if not pids:
                 break
             time.sleep(0.05)
+        if self._process is not None:
+            self._process.wait(20)
         self._process = None
         for leftover in ("pid", "docker.sock"):
             with suppress(FileNotFoundError):

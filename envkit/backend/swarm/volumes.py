@@ -6,7 +6,7 @@ import time
 
 from envkit.address import Address
 from envkit.backend.base import VolumeInfo
-from envkit.backend.engine_api import EngineConflictError, EngineError, EngineNotFoundError
+from envkit.backend.engine_api import EngineConflictError, EngineNotFoundError, EngineUnreachableError
 from envkit.backend.ownership import ENVIRONMENT, owner_of
 from envkit.backend.swarm import marks
 from envkit.errors import ConflictError, NotFoundError
@@ -42,7 +42,12 @@ def ensure(cluster: Cluster, environment: Environment, resource: Resource) -> No
         "Labels": {**(spec.get("labels") or {}), **marks.of_object(environment, resource)},
     }  # fmt: skip
     for engine in cluster.engines.values():
-        made = engine.post("/volumes/create", body, idempotent=True)
+        try:
+            made = engine.post("/volumes/create", body, idempotent=True)
+        except EngineUnreachableError:
+            if engine is cluster.manager:
+                raise
+            continue  # its tasks would make it
         owner = (made.get("Labels") or {}).get(ENVIRONMENT)
         if owner not in (None, environment.name):
             raise ConflictError("A volume belongs to another environment", f"{spec['name']}: {owner}", "rename one")
@@ -57,6 +62,9 @@ def remove(cluster: Cluster, name: str) -> None:
                 engine.delete(f"/volumes/{name}")
             except EngineNotFoundError:
                 pass
+            except EngineUnreachableError:
+                if engine is cluster.manager:
+                    raise
             except EngineConflictError:
                 if time.monotonic() < deadline:
                     time.sleep(0.3)
@@ -93,9 +101,10 @@ def _rows(cluster: Cluster, environment: str | None) -> Iterator[dict[str, Any]]
     for engine in cluster.engines.values():
         try:
             yield from (engine.get("/volumes", filters={"label": [label]}) or {}).get("Volumes") or ()
-        except EngineError as error:
-            if error.status != 404:
+        except EngineUnreachableError:
+            if engine is cluster.manager:
                 raise
+            continue  # a node that has just been lost: what it has is out of reach, as with any other such node
 
 
 def infos(cluster: Cluster, environment: str | None) -> list[VolumeInfo]:
