@@ -1,4 +1,4 @@
-"""The command line against a Swarm of three real nodes."""
+"""The command line against a Swarm of three real nodes. The long ones are run by `pytest -m apps`."""
 
 from __future__ import annotations
 
@@ -152,6 +152,7 @@ MUTATIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.apps
 def test_what_others_change_is_named_and_mended(cluster: Swarm, home: str, tmp_path: Path) -> None:
     with Place(cluster, tmp_path, home, QUICK.format(replicas=1, more="")) as place:
         place.apply().assert_success()
@@ -163,6 +164,7 @@ def test_what_others_change_is_named_and_mended(cluster: Swarm, home: str, tmp_p
             place.apply().assert_success()
 
 
+@pytest.mark.apps
 def test_a_network_is_made_anew_below_its_services(cluster: Swarm, home: str, tmp_path: Path) -> None:
     def joined(network: str) -> str:
         return QUICK.format(replicas=1, more="") + f"\n    networks: [inner]\nnetworks: {{inner: {{{network}}}}}"
@@ -194,6 +196,7 @@ def test_a_bad_image_is_rolled_back_and_named(cluster: Swarm, home: str, tmp_pat
         place.apply().assert_success()
 
 
+@pytest.mark.apps
 def test_a_failed_update_pauses_and_the_next_one_goes_on(cluster: Swarm, home: str, tmp_path: Path) -> None:
     with Place(cluster, tmp_path, home, QUICK.format(replicas=2, more=", order: start-first")) as place:
         place.apply().assert_success()
