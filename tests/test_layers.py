@@ -43,6 +43,7 @@ CONFINED = {
     "pydantic": ("envkit.spec", "envkit.config"),
     "pydantic_core": ("envkit.spec", "envkit.config"),
     "rich": ("envkit.views",),
+    "textual": ("envkit.views.live",),
     "requests": ("envkit.backend.engine_api",),
     "requests_unixsocket": ("envkit.backend.engine_api",),
     "watchdog": ("envkit.reconcile.watch",),

@@ -60,6 +60,8 @@ COMMANDS = (
     Command("cp", "cp", "cp", "copy files to and from a service", _DAILY,
             examples=("envkit cp web:/etc/hosts .", "envkit cp ./seed.sql db:/tmp/")),
     Command("wait", "act", "wait", "wait until services have ended", _DAILY),
+    Command("status", "status", "status", "show on one screen what runs, what it uses, what has drifted", _LOOK,
+            examples=("envkit status", "envkit status --watch", "envkit status --json")),
     Command("ps", "look", "ps", "list the services' instances", _LOOK),
     Command("logs", "stream", "logs", "show what services have printed", _LOOK,
             examples=("envkit logs -f", "envkit logs --tail 20 --since 10m web")),

@@ -21,14 +21,20 @@ _INCOMPATIBLE = (
     ("detach", "abort_on_container_exit"), ("detach", "abort_on_container_failure"), ("detach", "exit_code_from"),
     ("watch", "detach"), ("watch", "wait"), ("watch", "no_start"), ("watch", "abort_on_container_exit"),
     ("watch", "abort_on_container_failure"), ("watch", "exit_code_from"),
+    ("view", "no_view"), ("view", "detach"), ("view", "wait"), ("view", "no_start"), ("view", "watch"),
+    ("view", "plain"), ("view", "json"),
     ("detach", "attach"), ("detach", "attach_dependencies"), ("no_start", "abort_on_container_exit"),
     ("no_start", "abort_on_container_failure"), ("no_start", "exit_code_from"),
 )  # fmt: skip
 _ATTACHED = ("attach", "no_attach", "attach_dependencies", "abort_on_container_exit", "abort_on_container_failure",
              "exit_code_from")  # fmt: skip
+_LINES = (*_ATTACHED, "no_log_prefix", "timestamps", "no_view")
+"""Flags that speak of lines, and so mean them instead of the live view."""
 
 
 def add_up(parser: argparse.ArgumentParser) -> None:
+    from envkit.cli.status import add_theme
+
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these and what they depend on")
     parser.add_argument("-d", "--detach", action="store_true", help="return when everything is started")
     parser.add_argument("--wait", action="store_true", help="return when every service is running and healthy")
@@ -49,6 +55,9 @@ def add_up(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timestamps", action="store_true", help="lines with their time")
     parser.add_argument("--menu", action="store_true", help="accepted; there is no menu")
     parser.add_argument("-w", "--watch", action="store_true", help="rebuild and refresh as files change")
+    parser.add_argument("--view", action="store_true", help="the live view (the default of envkit.yaml on a terminal)")
+    parser.add_argument("--no-view", action="store_true", help="lines on a terminal, too")
+    add_theme(parser)
     _add_envkit(parser)
 
 
@@ -70,13 +79,34 @@ def up(context: Context) -> int:
         return converge(context, loaded, wishes, _manner(options))[0]
     from envkit.cli.attached import Before, follow
 
+    viewed = _is_viewed(context, loaded.environment)
     before = Before.take(context, loaded.environment)
     try:
         code, environment = converge(context, loaded, wishes, _manner(options))
     except KeyboardInterrupt:
         before.restore(context, loaded.environment)
         raise
+    if viewed and not code:
+        from envkit.cli.live import follow as follow_in_view
+
+        return follow_in_view(context, environment, wishes)
     return code or follow(context, environment, before)
+
+
+def _is_viewed(context: Context, environment: Environment) -> bool:
+    """Whether an attached up opens the live view: for envkit.yaml on a terminal, unless lines are asked for."""
+    from envkit.cli.status import can_draw, theme
+
+    options = context.options
+    lines = [name for name in _LINES if getattr(options, name)]
+    if not options.view:
+        return environment.hardened and not lines and can_draw(context)
+    if lines:
+        raise UsageError(f"--view and --{lines[0].replace('_', '-')} exclude each other", hint="leave one of them out")
+    if not can_draw(context):
+        raise UsageError("--view needs a terminal", hint="leave --view out for lines")
+    theme(context)
+    return True
 
 
 def _watching(context: Context) -> int:

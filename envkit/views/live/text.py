@@ -1,0 +1,96 @@
+"""From values to text with styles. Colours are names of the sixteen that every terminal has, or of the theme."""
+
+from __future__ import annotations
+
+import re
+
+from rich.text import Text
+
+from envkit.views.live.columns import Column, summary, width_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envkit.plan.model import Plan
+    from envkit.views.live.picture import Picture, Row
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+_MOOD = {"good": "success", "bad": "error", "busy": "warning", "idle": "dim"}
+
+
+class Paint:
+    """The colours of a theme: success, warning, error, accent -> a style of rich. plain: no colour at all."""
+
+    def __init__(self, colours: dict[str, str], *, plain: bool = False) -> None:
+        self._colours, self._plain = colours, plain
+
+    def __call__(self, name: str) -> str:
+        if name == "dim":
+            return "dim"
+        return "bold" if self._plain else self._colours[name]
+
+
+def cell(column: Column, row: Row, paint: Paint) -> Text:
+    """A cell of the table: state and health in the colour of what they mean."""
+    style = ""
+    if column.key == "state":
+        style = paint(_MOOD[row.mood]) if row.mood != "good" or not row.health else paint("success")
+    elif column.key == "health" and row.health:
+        style = paint({"healthy": "success", "unhealthy": "error"}.get(row.health, "warning"))
+    elif column.key == "service":
+        style = "bold"
+    elif not row.alive:
+        style = "dim"
+    return Text(column.cell(row), style, justify="right" if column.right else "left", no_wrap=True)
+
+
+def head(column: Column, rows: Sequence[Row]) -> Text:
+    width = width_of(column, rows)
+    return Text(column.head.rjust(width) if column.right else column.head.ljust(width), no_wrap=True)
+
+
+def title(picture: Picture, paint: Paint) -> Text:
+    """The line at the top."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f" {picture.environment} ", "reverse bold")
+    text.append(f" {picture.backend}  ", "dim")
+    parts = summary(picture).split(" · ")
+    for number, part in enumerate(parts):
+        style = paint("error") if "failing" in part else paint("warning") if part.endswith(("drifted", "apply")) else ""
+        text.append(part, style)
+        if number < len(parts) - 1:
+            text.append(" · ", "dim")
+    return text
+
+
+def panel(plan: Plan, base: str, *, colour: bool) -> Text:
+    """What has drifted and what an apply would do, field by field."""
+    from envkit.views.plan import render_plan
+    from envkit.views.terminal import Style
+
+    return Text.from_ansi(render_plan(plan, Style(colour), base=base))
+
+
+def log_line(line: str, *, colour: bool) -> Text:
+    """A line that a service has printed: its colours stay, all else that would move the cursor goes."""
+    clean = _CONTROL.sub("", line.expandtabs())
+    if "\x1b" not in clean:
+        return Text(clean)
+    text = Text.from_ansi(clean)
+    if "\x1b" in text.plain or not colour:
+        return Text(text.plain.replace("\x1b", ""))
+    return text
+
+
+def keys(pairs: Sequence[tuple[str, str]], width: int, kept: int = 1) -> Text:
+    """`key what  key what`: as many as fit; the last ones (kept: how many) always: they say how to leave."""
+    shown = list(pairs)
+    while len(shown) > kept and sum(len(key) + len(what) + 3 for key, what in shown) > width + 1:
+        del shown[-1 - kept]
+    text = Text(no_wrap=True)
+    for key, what in shown:
+        text.append("  " if text.plain else " ")
+        text.append(key, "bold")
+        text.append(f" {what}", "dim")
+    return text
