@@ -31,6 +31,7 @@ class Podman:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.socket = folder / "podman.sock"
+        self._namespace = -1
         (folder / "containers.conf").write_text(_CONF)
         self._log = (folder / "podman.log").open("wb")
         self.process = subprocess.Popen(
@@ -47,6 +48,8 @@ class Podman:
                 self.stop()
                 raise RuntimeError(f"podman did not start:\n{log}")
             time.sleep(0.05)
+        # Later its first thread may be in a namespace of a container's, where it unpacks files.
+        self._namespace = os.open(f"/proc/{self.process.pid}/ns/mnt", os.O_RDONLY)
 
     @property
     def _command(self) -> list[str]:
@@ -63,10 +66,10 @@ class Podman:
 
     def podman(self, *arguments: str) -> str:
         """The output of `podman ARGUMENTS`; its failure is the test's."""
-        inside = ["nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt"]
+        inside = ["nsenter", f"--mount=/proc/self/fd/{self._namespace}"]
         done = subprocess.run(
             [*inside, *self._command, *arguments], env=self.environ, capture_output=True, text=True, timeout=120,
-            check=False,
+            check=False, pass_fds=(self._namespace,),
         )  # fmt: skip
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stderr}"
         return done.stdout
@@ -80,4 +83,6 @@ class Podman:
             self.process.kill()
             self.process.wait(10)
         self._log.close()
+        if self._namespace >= 0:
+            os.close(self._namespace)
         remove_tree(str(self.folder))
