@@ -64,9 +64,12 @@ class Aside:
 
 
 def set_aside(document: Map) -> Aside:
-    """Take `targets:` out of a document."""
+    """Take `targets:` out of a document; its key keeps its place among the others."""
     aside = Aside(document.get("targets"), document.at.get("targets"))
-    document.drop("targets")
+    if document.get("targets") is None:
+        document.drop("targets")
+    else:
+        document["targets"] = None
     return aside
 
 

@@ -18,7 +18,7 @@ DEAD = 4_194_305  # above every pid_max
     ("name", "goes"),
     [
         (f".record.json.{DEAD}.0123abcd", True), (f"{DEAD}.0123456789ab", True), (f".a.b.{DEAD}.0123abcd", True),
-        (f".record.json.{os.getpid()}.0123abcd", False), (f"record.json.{DEAD}.0123abcd", False),
+        (".record.json.1.0123abcd", False), (f"record.json.{DEAD}.0123abcd", False),
         (f".record.json.{DEAD}.notahexx", False), (f".{DEAD}", False), ("record.json", False), (".x", False),
     ],
 )  # fmt: skip
