@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from envkit.address import Address
 from envkit.backend.base import Backend
 from envkit.errors import NotFoundError
 from envkit.host.home import Home
@@ -41,9 +43,11 @@ class AsThen:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def observe(self, environment: Environment, *, thorough: bool = True) -> ObservedState:
+    def observe(
+        self, environment: Environment, *, thorough: bool = True, only: Collection[Address] | None = None
+    ) -> ObservedState:
         """What is there; where an image is another one than then, that one is offered."""
-        observed = self._backend.observe(environment, thorough=thorough)
+        observed = self._backend.observe(environment, thorough=thorough, only=only)
         offered = {
             name: digest for name, digest in self._images.items()
             if environment.get("image", name) is not None and observed.images.get(name) not in (None, digest)
