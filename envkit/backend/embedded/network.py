@@ -86,7 +86,7 @@ def create(
         if network is None or network.fingerprint != fingerprint:
             network = _decide(home, state, key, spec, fingerprint)
             state.networks[key] = network
-            save(home, state, durable=True)
+            save(home, state)
         _realise(network)
         plug(network, (member for one in reach(home, state) for member in one.members.values()))
         if enforced:
@@ -163,9 +163,9 @@ def _use_external(home: Home, state: State, key: str, spec: Mapping[str, Any], f
                 continue
             if other is not state and not network.shared:
                 network.shared = True
-                save(home, other, durable=True)
+                save(home, other)
             state.external[key] = External(network.id, dict(spec), fingerprint)
-            save(home, state, durable=True)
+            save(home, state)
             _enforce(home, state)
             return network
     raise NotFoundError(

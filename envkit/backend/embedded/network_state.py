@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envkit.errors import NotFoundError
+from envkit.errors import HostError, NotFoundError
 from envkit.host import files
 from envkit.host.lock import Lock
 from envkit.host.proc import boot_id
@@ -150,8 +150,12 @@ def netns_path(home: Home, identity: str) -> str:
 
 
 def load(home: Home, environment: str) -> State:
-    """The state of one environment; empty when there is none."""
-    value = files.read_json(path_of(home, environment))
+    """The state of one environment; empty when there is none, or a power cut has torn it: it is not kept with fsync,
+    for nothing of a network outlives a boot but the choice of its addresses, which is made the same way again."""
+    try:
+        value = files.read_json(path_of(home, environment))
+    except HostError:
+        value = None
     if not isinstance(value, dict):
         return State(environment)
     networks = {key: Network(**item) for key, item in value["networks"].items()}
@@ -165,7 +169,7 @@ def load(home: Home, environment: str) -> State:
     return State(environment, networks, external, members, value["table"])
 
 
-def save(home: Home, state: State, *, durable: bool = False) -> None:
+def save(home: Home, state: State) -> None:
     """Write it; an empty state is no file."""
     path = path_of(home, state.environment)
     if state.is_empty:
@@ -179,7 +183,7 @@ def save(home: Home, state: State, *, durable: bool = False) -> None:
         "table": state.table,
         "boot": boot_id(),
     }
-    files.write_json(path, value, 0o600, durable=durable)
+    files.write_json(path, value, 0o600, durable=False)
 
 
 @contextmanager
