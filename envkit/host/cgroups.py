@@ -90,6 +90,10 @@ class Cgroups:
         """The `linux.cgroupsPath` of one container; "" where there are no cgroups."""
         return ""
 
+    def location(self, path: str) -> str:
+        """Where a path lies in a hierarchy, as /proc/PID/cgroup shows it."""
+        return path
+
     def prepare(self, environment: str) -> None:
         """Make what containers of an environment hang below."""
 

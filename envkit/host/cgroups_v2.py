@@ -78,11 +78,14 @@ class CgroupsV2(Cgroups):
     def directories(self, path: str) -> list[str]:
         return [self._at(path)] if path else []
 
-    def _at(self, path: str) -> str:
+    def location(self, path: str) -> str:
         if path.startswith("/"):
-            return self.root + path
+            return path
         unit_slice, prefix, identity = path.split(":")
-        return f"{self.root}/envkit.slice/{unit_slice}/{prefix}-{identity}.scope"
+        return f"/envkit.slice/{unit_slice}/{prefix}-{identity}.scope"
+
+    def _at(self, path: str) -> str:
+        return self.root + self.location(path)
 
     def prepare(self, environment: str) -> None:
         if self._by_systemd:

@@ -70,6 +70,8 @@ def encode(spec: Mapping[str, Any], image: Mapping[str, Any], facts: Facts) -> d
             config["domainname"] = spec["domainname"]
     if facts.apparmor and not privileged:
         config["process"]["apparmorProfile"] = facts.apparmor
+    if ":" in facts.cgroup:  # a scope of systemd's: the limits are the scope's, without crun's own group below (crun.1)
+        config["annotations"]["run.oci.systemd.subgroup"] = ""
     if isinstance(facts.seccomp, str):
         config["annotations"][ANNOTATION] = facts.seccomp
     elif facts.seccomp is not None:

@@ -10,6 +10,7 @@ import os
 
 from envkit.backend.embedded import sealed, vitals
 from envkit.backend.embedded.record import slurp
+from envkit.host.cgroups import Cgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,8 +168,9 @@ def _cgroup(facts: Facts, record: Record, pid: int) -> None:
     """On version 1 the process is in one group per hierarchy; the unified one of a hybrid host (`0::`) is not used."""
     rows = (slurp(f"/proc/{pid}/cgroup") or b"").splitlines() if record.cgroup else []
     first = [row for row in rows if not row.startswith(b"0::")] or rows
+    wanted = Cgroups.of(record.home).location(record.cgroup)
     for row in first:
         _, controllers, path = row.decode().split(":", 2)
-        if path != record.cgroup and not path.startswith(record.cgroup + "/"):
-            facts.differ("process.cgroup", record.cgroup, f"{path} ({controllers})" if controllers else path)
+        if path != wanted and not path.startswith(wanted + "/"):
+            facts.differ("process.cgroup", wanted, f"{path} ({controllers})" if controllers else path)
             return

@@ -203,3 +203,11 @@ def test_v2_below_systemd(tmp_path, monkeypatch):
     assert calls[0][:2] == ["busctl", "call"]
     unit = f"envkit-{groups.tag}-monitors.scope fail 3 PIDs au 1 42 Slice s envkit-{groups.tag}.slice Delegate b true 0"
     assert calls[0][7:] == unit.split()
+
+
+def test_where_a_path_lies(tmp_path, v2):
+    groups, _ = v2
+    assert groups.location("/envkit-x/shop/abc") == "/envkit-x/shop/abc"
+    below = CgroupsV2(Home("/x"), str(tmp_path), systemd=True)
+    expected = f"/envkit.slice/envkit-{below.tag}.slice/envkit-{below.tag}-abc.scope"
+    assert below.location(below.path_for("shop", "abc")) == expected
