@@ -21,8 +21,11 @@ class Command:
 _START, _DAILY, _LOOK, _IMAGES, _CARE = "Getting started", "The daily loop", "Looking", "Images and volumes", "Care"
 
 COMMANDS = (
-    Command("init", "project", "init", "write a first envkit.yaml from a template", _START,
-            examples=("envkit init python-web", "envkit init --list")),
+    Command("init", "init", "init", "write a first envkit.yaml, from a template or from a compose file", _START,
+            examples=("envkit init python-web", "envkit init --list", "envkit init --from-compose",
+                      "envkit init --from-compose docker-compose.yml --dry-run")),
+    Command("import", "importing", "import_", "write an envkit.yaml for containers that an engine runs", _START,
+            examples=("envkit import --backend docker", "envkit import --backend podman web db --dry-run")),
     Command("validate", "config", "validate", "check the files and report every problem", _START),
     Command("config", "config", "config", "print the canonical model", _START, ("convert",),
             ("envkit config --json", "envkit config --origin", "envkit config --services")),

@@ -1,4 +1,4 @@
-"""init, doctor, gc, schema, completion, version."""
+"""doctor, gc, schema, completion, version."""
 
 from __future__ import annotations
 
@@ -6,41 +6,12 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from envkit.errors import ConflictError, NotFoundError, UsageError
+from envkit.errors import UsageError
 
 if TYPE_CHECKING:
     from envkit.cli.context import Context
 
 SCHEMA_FILE = ".envkit/environment.schema.json"
-
-
-def add_init(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("template", nargs="?", metavar="TEMPLATE", help="python-web when not given")
-    parser.add_argument("--list", action="store_true", help="list the templates")
-    parser.add_argument("--name", metavar="NAME", help="the environment's name (the directory's)")
-    parser.add_argument("--force", action="store_true", help="overwrite files that exist")
-
-
-def init(context: Context) -> int:
-    from envkit.resources import template_names, template_summary
-    from envkit.views.table import render_table
-
-    options, terminal = context.options, context.terminal
-    known = {name: template_summary(name) for name in template_names()}
-    if options.list:
-        if context.json:
-            context.print_json([{"name": name, "description": text} for name, text in known.items()])
-        else:
-            terminal.out(render_table(["TEMPLATE", "WHAT IT IS"], [[*item] for item in known.items()], terminal.style))
-        return 0
-    template = options.template or "python-web"
-    if template not in known:
-        raise NotFoundError("no such template", template, hint=f"there is {', '.join(known)}")
-    written = _write_template(context, template)
-    for path in written:
-        terminal.out(path)
-    terminal.err("\nNext:\n  envkit plan\n  envkit apply")
-    return 0
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -146,42 +117,3 @@ def version(context: Context) -> int:
     else:
         context.terminal.out(__version__ if context.options.short else f"envkit {__version__}")
     return 0
-
-
-def _write_template(context: Context, template: str) -> list[str]:
-    """Copy the template's files into the current directory; their names. Raises ConflictError before any write."""
-    import secrets
-
-    from envkit.host.files import make_directory, write_atomic
-    from envkit.resources import schema_text, template_dir
-
-    root = template_dir(template)
-    name = context.options.name or _project_name(context.cwd)
-    files = sorted(
-        os.path.relpath(os.path.join(parent, file), root) for parent, _, found in os.walk(root) for file in found
-    )
-    files = [path for path in files if path != "template.txt"]
-    taken = [path for path in files if os.path.lexists(os.path.join(context.cwd, path))]
-    if taken and not context.options.force:
-        raise ConflictError("files exist already", ", ".join(taken), hint="--force overwrites them")
-    for path in files:
-        source, target = os.path.join(root, path), os.path.join(context.cwd, path)
-        with open(source, "rb") as stream:
-            content = stream.read().replace(b"__NAME__", name.encode())
-        secret = b"__SECRET__" in content
-        if secret:
-            content = content.replace(b"__SECRET__", secrets.token_urlsafe(18).encode())
-        make_directory(os.path.dirname(target), 0o755)
-        write_atomic(target, content, mode=0o600 if secret else 0o755 if os.access(source, os.X_OK) else 0o644)
-    target = os.path.join(context.cwd, SCHEMA_FILE)
-    make_directory(os.path.dirname(target), 0o755)
-    write_atomic(target, schema_text("environment").encode())
-    return [*files, SCHEMA_FILE]
-
-
-def _project_name(directory: str) -> str:
-    """The directory's name by Compose's rule: lower case, a-z 0-9 _ - only, no leading _ or -."""
-    kept = "".join(
-        char for char in os.path.basename(directory).lower() if char.isascii() and (char.isalnum() or char in "_-")
-    )
-    return kept.lstrip("_-") or "app"

@@ -47,7 +47,7 @@ _SENSITIVE = ("/", "/bin", "/dev", "/home", "/lib", "/lib64", "/root", "/run", "
               "/var/run")  # fmt: skip
 _SENSITIVE_TREES = ("/boot", "/etc", "/proc", "/sys", "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers",
                     "/var/lib/kubelet")  # fmt: skip
-_HARMLESS = ("/etc/localtime", "/etc/timezone", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/ca-trust")
+HARMLESS = ("/etc/localtime", "/etc/timezone", "/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/ca-trust")
 
 
 def harden(draft: Draft, service: Mapping[str, Any]) -> None:
@@ -112,8 +112,8 @@ def _check_bind(draft: Draft, entry: Mapping[str, Any], below: str, allowed: set
                     "runtime's socket is root on this machine", path,
                     f"if that is meant, write `allow: [runtime-socket]` in {draft.base}")  # fmt: skip
         return
-    if _is_sensitive(source, scope.model.directory) and "host-path" not in allowed and not (
-        is_true(entry.get("read_only")) and source in _HARMLESS
+    if is_sensitive(source, scope.model.directory) and "host-path" not in allowed and not (
+        is_true(entry.get("read_only")) and source in HARMLESS
     ):
         scope.error("refused", "A mount is refused", f"{path} gives the container {source}, a sensitive directory of "
                     "this machine", path,
@@ -134,7 +134,7 @@ def _asks_to_create(entry: Mapping[str, Any]) -> bool:
     return written is not None and (whole is None or (written.line, written.column) != (whole.line, whole.column))
 
 
-def _is_sensitive(source: str, project: str) -> bool:
+def is_sensitive(source: str, project: str) -> bool:
     if source in _SENSITIVE:
         return True
     inside = source == project or source.startswith(project.rstrip("/") + "/")

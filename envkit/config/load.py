@@ -61,21 +61,21 @@ PHASES = (
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs", "models", "images")
 
 
-def load_model(options: LoadOptions, omit: Omit | None = None) -> Model:
+def load_model(options: LoadOptions, omit: Omit | None = None, *, sources: Sources | None = None) -> Model:
     """The canonical model of a project. Raises InputError with every diagnostic.
 
-    omit: takes values out of the files' trees before anything is made of them.
+    omit: takes values out of the files' trees before anything is made of them. sources: where files are read.
     With `no_interpolate` it is the tree before `bind`: values have no final types yet while they hold `${…}`.
     """
-    return _Loader(options, omit).model()
+    return _Loader(options, omit, sources).model()
 
 
 class _Loader:
-    def __init__(self, options: LoadOptions, omit: Omit | None) -> None:
+    def __init__(self, options: LoadOptions, omit: Omit | None, sources: Sources | None = None) -> None:
         self.options = options
         self.omit = omit
         self.problems = Diagnostics()
-        self.sources = Sources()
+        self.sources = sources or Sources()
         self.located = lookup.locate(options, self.sources, self.problems)
         self.problems.raise_if_errors()
         self.merge = Merge(self.problems)
