@@ -2,13 +2,14 @@
 # make test   set this machine up and run the tests (`pytest -m apps` has the large applications)
 # make test-vm  the tests that boot virtual machines (control groups of version 2)
 # make check  lint and types only
+# make docs   the documentation as a site, in site/
 
 PYTHON ?= python3
 VENV := .venv
 ENVKIT := $(abspath $(VENV)/bin/envkit)
 EXAMPLE := examples/guestbook
 
-.PHONY: run test test-vm check bench stop setup setup-test clean
+.PHONY: run test test-vm check docs bench stop setup setup-test clean
 
 run: setup
 	@EXAMPLE=$(EXAMPLE) ENVKIT=$(ENVKIT) sh .ci/run-example
@@ -26,6 +27,9 @@ test-vm: setup-test
 check: setup-test
 	$(VENV)/bin/ruff check envkit tests
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.test
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -b html -d site/.doctrees docs site
 
 bench: setup-test
 	$(VENV)/bin/python -m tests.bench
@@ -47,9 +51,9 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@$(VENV)/bin/python -m compileall -q envkit
 	@touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,8 +13,8 @@ from envkit.host.home import Home
 from tests.support.building import Building, layer
 
 BASE = {"debian": "bookworm"}
-SHARED = ("redis-server",)
-"""Each of these packages is a layer on the base that more than one file uses."""
+SHARED = (("redis-server",), ("gunicorn", "python3-flask"))
+"""The packages of each layer on the base that more than one file uses."""
 
 
 def debian_home(factory: pytest.TempPathFactory, directory: str | os.PathLike[str]) -> str:
@@ -25,8 +25,8 @@ def debian_home(factory: pytest.TempPathFactory, directory: str | os.PathLike[st
         if not os.path.exists(f"{made}.whole"):
             shutil.rmtree(made, ignore_errors=True)
             building = Building(Home(made), f"{made}.project")
-            for name in SHARED:
-                building.make(layer("apt", packages=[name]), base=BASE)
+            for packages in SHARED:
+                building.make(layer("apt", packages=list(packages)), base=BASE)
             open(f"{made}.whole", "w").close()
     os.makedirs(directory)
     for name in ("images", "cache"):  # hard links would be seen, and captured, as links of the image
