@@ -251,9 +251,7 @@ def test_volumes_are_filled_from_the_image_and_outlive_everything(tmp_path):
         app = records.find(stage.home, stage.name, service("app", {}).address)
         assert run(app, "/bin/ls", "/srv/seed/mine", "/anon/mine")[0] == 0
         assert not stage.down(environment, volumes=True, timeout=0).failed
-        anonymous = [item.name for item in stage.backend.volumes("stage")]
-        assert len(anonymous) == 1
-        stage.backend.remove_volume(anonymous[0])
+        assert not stage.backend.volumes("stage")
         assert os.listdir(stage.home.volumes) == []
 
 

@@ -62,7 +62,8 @@ class Sample(Environment):
 
 
 _network = st.fixed_dictionaries({}, optional={"internal": st.just(True), "labels": st.just({"a": "b"})})
-_volume = st.fixed_dictionaries({}, optional={"labels": st.just({"a": "b"}), "protect": st.just(True)})
+_protect = st.fixed_dictionaries({"snapshot": st.just(True), "keep": st.integers(1, 3)})
+_volume = st.fixed_dictionaries({}, optional={"labels": st.just({"a": "b"}), "protect": _protect})
 
 
 @st.composite
