@@ -13,7 +13,6 @@ from envkit.config.compile_isolation import put_isolation
 from envkit.config.compile_mounts import put_files
 from envkit.config.compile_network import put_network
 from envkit.config.draft import Draft, Scope
-from envkit.config.hardened import harden
 from envkit.config.quantities import is_true, seconds
 from envkit.config.suggest import did_you_mean
 from envkit.spec.environment import Condition, Dependency, Resource
@@ -54,6 +53,8 @@ def compile_service(
     put_network(draft, service)
     put_isolation(draft, service)
     if scope.model.hardened:
+        from envkit.config.hardened import harden
+
         harden(draft, service)
     _put_synced(draft, service)
     draft.place_mounts()

@@ -15,7 +15,6 @@ from contextlib import suppress
 
 from envkit.errors import HostError, UnsupportedError
 from envkit.host import files, mounts, proc, syscalls
-from envkit.host.child import run_in_child
 from envkit.host.home import Home
 from envkit.host.lock import Lock
 from envkit.host.netns import (
@@ -97,6 +96,8 @@ class Engine:
             return False
         step("engine.release")
         with _creation_lock(self.home):
+            from envkit.host.child import run_in_child
+
             _released(run_in_child(self._drop))
         return True
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from envkit.errors import HostError, UnsupportedError
-from envkit.host.tools import package_of
 from envkit.lean import signal
 from envkit.values import value
 
@@ -47,6 +46,8 @@ def require(tool: str) -> str:
     """Like find. Raises UnsupportedError when the program is not installed."""
     if path := find(tool):
         return path
+    from envkit.host.tools import package_of
+
     package = package_of(tool)
     raise UnsupportedError(
         f"the program {tool!r} is not installed",

@@ -13,7 +13,6 @@ from envkit.events import Emit, Event, EventKind, ignore
 from envkit.host.files import remove_tree
 from envkit.host.home import Home
 from envkit.observed.state import ObservedState
-from envkit.plan.destroy import make_destroy_plan
 from envkit.plan.drift import KNOWN_AFTER_BUILD, KNOWN_AFTER_PULL
 from envkit.plan.manner import Manner, in_manner
 from envkit.plan.model import Action, Change, Plan
@@ -147,6 +146,8 @@ class _Run:
             volumes = any(change.address.kind == "volume" for change in plan.changes)
             timeout = next((change.timeout for change in plan.changes if change.timeout is not None), None)
             only = {Address.parse(text) for text in plan.partial}
+            from envkit.plan.destroy import make_destroy_plan
+
             return make_destroy_plan(
                 observed, volumes=volumes, timeout=timeout, environment=self._environment, only=only
             ).changes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from envkit.views.diagnostics import error_json, render_error
 from envkit.views.terminal import Style
 
 TYPE_CHECKING = False
@@ -14,7 +13,11 @@ if TYPE_CHECKING:
 
 def render_outcome(outcome: Outcome, seconds: float, style: Style, *, base: str = "") -> str:
     """The failures with their logs, then one line of totals."""
-    blocks = [render_error(error, style, base=base) for error in outcome.errors]
+    blocks = []
+    if outcome.errors:
+        from envkit.views.diagnostics import render_error
+
+        blocks = [render_error(error, style, base=base) for error in outcome.errors]
     done = f"{len(outcome.done)} done" if outcome.done else "nothing done"
     if outcome.failed:
         skipped = f", {len(outcome.skipped)} skipped" if outcome.skipped else ""
@@ -31,6 +34,8 @@ def render_outcome(outcome: Outcome, seconds: float, style: Style, *, base: str 
 
 def outcome_json(outcome: Outcome, seconds: float) -> dict[str, Any]:
     """The last line of the JSON stream."""
+    from envkit.views.diagnostics import error_json
+
     return {
         "type": "outcome",
         "done": [str(item) for item in outcome.done],

@@ -22,7 +22,7 @@ from envkit.backend.embedded.network_state import (
     save,
 )
 from envkit.errors import NotFoundError, UnsupportedError
-from envkit.host import links, namespace, neighbours, nft, nft_read, sysctl, uplink
+from envkit.host import links, namespace, neighbours, nft, nft_read, sysctl
 from envkit.host.home import Home
 from envkit.host.netlink import Batch, has_kind
 from envkit.host.steps import step
@@ -263,6 +263,8 @@ def sweep(home: Home) -> list[str]:
 
     For `gc`, and harmless at any time. Returns what was removed, for people.
     """
+    from envkit.host import uplink
+
     with locked(home):
         states = [load(home, name) for name in environments(home)]
         bridges = {item.bridge for state in states for item in state.networks.values()}

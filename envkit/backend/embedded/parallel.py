@@ -42,3 +42,26 @@ def each(items: Sequence[T], work: Callable[[T], None], width: int) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+class beside:
+    """`with beside(work):` calls work in a thread of its own, and ends when both have; what either raises is raised."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="envkit-beside")
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001  (raised below, in the caller's thread)
+            self._failure = error
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure

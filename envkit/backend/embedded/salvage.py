@@ -7,7 +7,6 @@ import threading
 from contextlib import suppress
 
 from envkit.backend.embedded import record as records
-from envkit.backend.embedded import teardown
 from envkit.backend.embedded.instance import forget_shadow
 from envkit.backend.embedded.rootfs import run_directory
 from envkit.backend.embedded.runtime import runtime_of
@@ -45,6 +44,8 @@ def salvage(home: Home, environment: str, mounted: set[str]) -> None:
         if record is not None:
             known.add(record.id)
             continue
+        from envkit.backend.embedded import teardown
+
         step("salvage.directory")
         teardown.unmount_below([os.path.join(base, name)], mounted)
         remove_tree(os.path.join(base, name))
@@ -88,7 +89,7 @@ def is_empty(home: Home, environment: str) -> bool:
 
 def remove_environment(home: Home, environment: str, mounted: set[str]) -> None:
     """Remove every trace of an empty environment but its volumes and its journal."""
-    from envkit.backend.embedded import supervision, wiring
+    from envkit.backend.embedded import supervision, teardown, wiring
 
     supervision.end(home, environment)
     wiring.forget_networks(home, environment)

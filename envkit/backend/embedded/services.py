@@ -15,14 +15,12 @@ from contextlib import ExitStack
 
 from envkit.backend.embedded import (
     hooks,
-    inplace,
     instance,
     parallel,
     process,
     resolve,
     rootfs,
     supervision,
-    teardown,
     volumes,
 )
 from envkit.backend.embedded import record as records
@@ -181,6 +179,8 @@ class Services:
 
     def _update(self, job: Job) -> None:
         assert job.record is not None
+        from envkit.backend.embedded import inplace
+
         inplace.update(job.record, job.change, self.wires)
 
     # -- going
@@ -192,6 +192,8 @@ class Services:
         hooks.pre_stop(old, self.emit)
         if self._are_all(jobs):  # it would only follow every step of the end, on the same cores
             supervision.end(self.home, self.environment.name)
+        from envkit.backend.embedded import teardown
+
         timeouts = {
             job.old.id: job.change.timeout for job in jobs if job.old is not None and job.change.timeout is not None
         }
@@ -344,6 +346,8 @@ class Services:
 
     def take_away(self, record: Record) -> None:
         """Leave nothing of an instance that has served its purpose (a `pre_start` hook's)."""
+        from envkit.backend.embedded import teardown
+
         instance.kill_all([record])
         teardown.remove(self.home, [record], self.workshop.mounted)
 
@@ -356,6 +360,8 @@ class Services:
             job.error.log = tuple(instance.last_lines(record, 20))
         instance.kill_all([record])
         if job.fresh:
+            from envkit.backend.embedded import teardown
+
             teardown.remove(self.home, [record], self.workshop.mounted)
 
 

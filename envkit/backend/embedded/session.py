@@ -10,7 +10,7 @@ from threading import Event as Flag
 
 from envkit.address import Address
 from envkit.backend.base import Done, Materials
-from envkit.backend.embedded import images, machine, parallel, resources, salvage, services, volumes, wait
+from envkit.backend.embedded import images, machine, parallel, resources, salvage, services, volumes
 from envkit.backend.embedded import record as records
 from envkit.backend.embedded.prepare import Workshop
 from envkit.backend.embedded.runtime import runtime_of
@@ -77,11 +77,12 @@ class EmbeddedSession:
         self._deleted = self._deleted or bool(deleted)
         if gone := {address.name for address in deleted if address.kind == "network"}:
             self._discard_oneoffs(gone)
-        for kind in ("volume", "secret", "config"):
-            for change in groups.get(kind, ()):
-                self._one(change, report)
-        if networks := groups.get("network"):
-            self._networks(networks, report)
+        kept = [change for kind in ("volume", "secret", "config") for change in groups.get(kind, ())]
+        if networks := groups.get("network"):  # the disk's time and the kernel's are not each other's
+            with parallel.beside(lambda: self._each(kept, report)):
+                self._networks(networks, report)
+        else:
+            self._each(kept, report)
         instances, images = groups.get("service", []), groups.get("image", [])
         if instances:
             self.services.apply(instances, report)
@@ -108,6 +109,10 @@ class EmbeddedSession:
             if address not in self._done and kept != paths:
                 self._owe(address, kept)
 
+    def _each(self, changes: Sequence[Change], report: Done) -> None:
+        for change in changes:
+            self._one(change, report)
+
     def _one(self, change: Change, report: Done) -> None:
         work = {"image": self._image, "volume": self._volume}.get(
             change.address.kind, self._remembered
@@ -122,6 +127,8 @@ class EmbeddedSession:
     def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
         if condition == "healthy":
             self._supervise()
+        from envkit.backend.embedded import wait
+
         wait.wait(self.home, self.environment.name, address, condition, cancelled)
 
     def is_current(self, since: float) -> bool:
