@@ -114,7 +114,7 @@ def what_can_change_in_place_does(rig: Rig) -> None:
 
 @holds
 def start_first_keeps_the_old_one_until_the_new_one_is_good(rig: Rig) -> None:
-    update = {"order": "start-first", "monitor": 0.0}
+    update = {"order": "start-first", "monitor": 0.3}
 
     def desired(level: str, **spec: Any) -> Any:
         return rig.environment(rig.service("a", environment={"LEVEL": level}, update=update, **spec))
