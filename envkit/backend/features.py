@@ -317,7 +317,7 @@ def check(
         few = list(dict.fromkeys(names))
         listed = ", ".join(few[:4]) + (f" and {len(few) - 4} more" if len(few) > 4 else "")
         yield Diagnostic(
-            Severity.WARNING, _code(feature), "A default of envkit.yaml is not kept here",
+            Severity.WARNING, code_of(feature), "A default of envkit.yaml is not kept here",
             f"`{feature.name}` of {listed}: {limit.why}", None, limit.hint,
         )  # fmt: skip
 
@@ -333,12 +333,12 @@ def diagnostic(
         why = f"{why} (it is from API {limit.since[0]}.{limit.since[1]} on)"
     where = f"{resource.address.kind} {resource.address.name!r}"
     return Diagnostic(
-        limit.severity, _code(feature), summary, f"{where}: `{feature.name}`: {why}",
+        limit.severity, code_of(feature), summary, f"{where}: `{feature.name}`: {why}",
         position(resource.origin(path)), limit.hint,
     )  # fmt: skip
 
 
-def _code(feature: Feature) -> str:
+def code_of(feature: Feature) -> str:
     words = feature.path.replace("[]", "").replace(".*", "").replace(".", "-").replace("_", "-")
     return f"unsupported-{words}" if feature.kind == "service" else f"unsupported-{feature.kind}-{words}"
 

@@ -1,5 +1,6 @@
-"""The generated pages of the reference: `python -m envkit.cli.reference docs/reference` writes commands.md and yaml.md
-anew. Their source is the table of commands, the flags that are declared, and the JSON schema."""
+"""The generated pages of the reference: `python -m envkit.cli.reference docs/reference` writes commands.md, yaml.md
+and diagnostics.md anew. Their source is the table of commands, the flags that are declared, the JSON schema, and what
+`envkit explain` knows of codes."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 from envkit.cli.commands import COMMANDS, Command
 from envkit.cli.flags import build_parser
+from envkit.views.lessons import page
 from envkit.views.reference import yaml_page
 
 _SHARED = "options of every command"
@@ -20,7 +22,7 @@ def pages() -> dict[str, str]:
     """File name -> text."""
     from envkit.spec.schema import generate
 
-    return {"commands.md": "\n".join(_commands()), "yaml.md": yaml_page(generate("environment"))}
+    return {"commands.md": "\n".join(_commands()), "yaml.md": yaml_page(generate("environment")), "diagnostics.md": page()}
 
 
 def _commands() -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envkit.errors import UsageError
+from envkit.errors import EnvkitError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from envkit.cli.context import Context
     from envkit.observed.state import ObservedResource
     from envkit.spec.environment import Resource
+    from envkit.views.lessons import Lesson
 
 _SIGNS = {"added": "+", "changed": "~", "deleted": "-"}
 _COLOURS = {"added": "green", "changed": "yellow", "deleted": "red"}
@@ -51,11 +52,18 @@ def diff(context: Context) -> int:
 
 
 def add_explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="service.web, or web; volume.data, image.app …")
+    parser.add_argument("address", nargs="?", metavar="ADDRESS|CODE",
+                        help="service.web, or web; volume.data, image.app …; or a message's code: unknown-key, E0301")
+    parser.add_argument("--list", action="store_true", help="list the codes of messages")
 
 
 def explain(context: Context) -> int:
-    """What one address is now, who set its values, and what apply did to it."""
+    """What one address is now, who set its values, and what apply did to it; or what the code of a message means."""
+    word = context.options.address
+    if context.options.list or word is None:
+        return _codes(context)
+    if "." not in word and "[" not in word and (lesson := _lesson_of(context, word)) is not None:
+        return _teach(context, lesson)
     from envkit.plan.selection import addresses
     from envkit.reconcile.journal import read_journal
     from envkit.views.explain import explain_json, render_explanation
@@ -63,7 +71,7 @@ def explain(context: Context) -> int:
     environment = context.load().environment
     observed = context.backend.observe(environment)
     known = {*environment.resources, *observed.resources}
-    address = addresses([context.options.address], known, "explain")[0]
+    address = addresses([word], known, "explain")[0]
     resource = environment.resources.get(address.replica(1))
     here = observed.resources.get(address)
     entries = [
@@ -78,6 +86,54 @@ def explain(context: Context) -> int:
         context.print_json(explained)
     else:
         context.terminal.out(render_explanation(explained, context.terminal.style, base=context.cwd))
+    return 0
+
+
+def _codes(context: Context) -> int:
+    """Every code, a line each."""
+    from envkit.views.lessons import lessons, render_list
+
+    if not context.options.list:
+        raise UsageError("explain needs an address or a code", hint="envkit explain web, or envkit explain --list")
+    if context.json:
+        context.print_json([{"code": code, "number": item.id, "summary": item.summary}
+                            for code, item in lessons().items()])  # fmt: skip
+    else:
+        context.terminal.out(render_list(context.terminal.style))
+    return 0
+
+
+def _lesson_of(context: Context, word: str) -> Lesson | None:
+    """What a word means as a code; None when it is a service, whose name comes first, or nothing near a code.
+
+    Raises NotFoundError for what can only be a code, and is none.
+    """
+    from envkit.views.lessons import is_number, lesson, near
+
+    found = lesson(word)
+    meant = near(word)
+    if found is None and not meant and not is_number(word):
+        return None
+    try:
+        if word in context.identify().services:
+            return None
+    except EnvkitError:  # files that cannot be read are why one asks
+        pass
+    if found is None:
+        hint = f"did you mean {meant[0]}?" if meant else "envkit explain --list has them all"
+        raise NotFoundError("There is no such code", word, hint)
+    return found
+
+
+def _teach(context: Context, found: Lesson) -> int:
+    """The lesson, under the name by which it was asked for."""
+    from envkit.views.lessons import is_number, lesson_json, render_lesson
+
+    code = found.code if is_number(context.options.address) else context.options.address
+    if context.json:
+        context.print_json(lesson_json(found, code))
+    else:
+        context.terminal.out(render_lesson(found, context.terminal.style, code=code, width=context.terminal.width))
     return 0
 
 

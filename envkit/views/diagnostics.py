@@ -55,7 +55,9 @@ def render_error(error: EnvkitError, style: Style, *, base: str = "") -> str:
     """The block of lines for an error of any kind; an InputError shows every diagnostic it carries."""
     if isinstance(error, InputError):
         blocks = [render_diagnostic(item, style, base=base) for item in _errors_last(error.diagnostics)]
-        return "\n\n".join([*blocks, style(f"{error.summary}.", "bold")])
+        code = next((item.code for item in error.diagnostics if item.is_error), "")
+        more = f" {style(f'`envkit explain {code}` says more.', 'dim')}" if code else ""
+        return "\n\n".join([*blocks, style(f"{error.summary}.", "bold") + more])
     where = f" {error.address}" if isinstance(error, ApplyError) and error.address else ""
     lines = [f"{style('error', 'bold', 'red')}{style(f':{where} {error.summary}', 'bold')}"]
     if isinstance(error, ApplyError) and (place := _position(error.source)):

@@ -47,7 +47,7 @@ def test_all_problems_of_an_input_error_are_shown_with_a_count() -> None:
     text = render_error(InputError(items), PLAIN)
     assert "error[a]: first" in text
     assert "warning[b]: second" in text
-    assert text.endswith("1 problem in the configuration.")
+    assert text.splitlines()[-1].startswith("1 problem in the configuration. `envkit explain ")
 
 
 def test_a_failed_change_names_the_culprit_and_shows_its_log() -> None:
