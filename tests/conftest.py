@@ -20,6 +20,7 @@ _NEEDS = {
     "root": ("crun", "conmon", "nft", "ip"),
     "dockerd": ("dockerd",),
     "registry": ("docker-registry",),
+    "screens": ("rsvg-convert",),
     "vm": ("qemu-system-x86_64", "mmdebstrap", "mke2fs"),
 }
 """Marker -> the programs that its tests run."""

@@ -19,9 +19,9 @@ from textual.widgets import DataTable, Input, Static
 
 from envkit.errors import EnvkitError
 from envkit.views.live import text as texts
-from envkit.views.live.columns import fitting
 from envkit.views.live.picture import Row
 from envkit.views.live.screens import Help, LogPane, LogScreen, Question
+from envkit.views.live.services import Services
 from envkit.views.live.themes import ANSI, DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ _SOON = 0.1  # seconds in which new lines are gathered before they are drawn
 _WHILE = 8.0  # seconds for which something that was said is shown
 _TERMINAL = {"success": "green", "warning": "yellow", "error": "red", "accent": "magenta"}
 _LEAVING = {
-    "status": " q  Ctrl-C        leave; nothing is stopped",
-    "up": " q                leave, and let the services run on\n Ctrl-C           stop the services and leave",
+    "status": "q, Ctrl-C      leave; nothing is stopped",
+    "up": "q              leave, and let the services run on\nCtrl-C         stop the services, and leave",
 }
 
 
@@ -67,8 +67,9 @@ class LiveView(App[str]):
 
     ENABLE_COMMAND_PALETTE = False
     CSS_PATH = "view.tcss"
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+q", "leave", "quit"),
+        Binding("q", "leave", "quit"), Binding("ctrl+q", "leave(True)", priority=True),
         Binding("ctrl+c", "interrupt", "stop", priority=True),
         Binding("j", "move(1)"), Binding("k", "move(-1)"),
         Binding("r", "restart", "restart"), Binding("s", "stop_or_start", "stop/start"),
@@ -84,14 +85,13 @@ class LiveView(App[str]):
         for made in (DARK, LIGHT):
             self.register_theme(made)
         self.theme = theme
+        self.set_class(theme == ANSI, "-terminal")
         self.feed, self._hands, self._kind, self._base = feed, hands, kind, base
         self.picture = feed.picture
         self.rows: list[Row] = []
-        self._selected = ""
         self._filter = ""
         self._told = ""
-        self._shape: tuple[object, ...] = ()
-        self._cells: dict[tuple[str, str], Text] = {}
+        self._lines: dict[str, tuple[Text, object]] = {}
         self._shown_plan: Plan | None = None
         self._drawing = self._hearing = False
         self.working: list[threading.Thread] = []
@@ -100,7 +100,7 @@ class LiveView(App[str]):
 
     def compose(self) -> ComposeResult:
         yield Static(id="title")
-        yield DataTable(id="services", cursor_type="row", cell_padding=1)
+        yield Services(id="services")
         with VerticalScroll(id="plan"):
             yield Static(id="changes")
         yield Static(id="heading")
@@ -113,7 +113,7 @@ class LiveView(App[str]):
         self.query_one("#filter").display = False
         self.query_one("#plan").display = False
         self.query_one("#told").display = False
-        self.query_one(DataTable).focus()
+        self.query_one(Services).focus()
         self.feed.drawn, self.feed.heard = self._drawn, self._heard
         self.feed.start()
         if threading.current_thread() is threading.main_thread():
@@ -144,7 +144,8 @@ class LiveView(App[str]):
     def _draw(self) -> None:
         self._drawing = False
         self.picture = self.feed.picture
-        self._redraw()
+        if self._stands:
+            self._redraw()
 
     @on(Heard)
     def _hear(self) -> None:
@@ -152,6 +153,8 @@ class LiveView(App[str]):
 
     def _read(self) -> None:
         self._hearing = False
+        if not self._stands:
+            return
         for screen in self.screen_stack:
             if isinstance(screen, LogScreen):
                 screen.heard()
@@ -159,47 +162,33 @@ class LiveView(App[str]):
 
     # -- drawing
 
+    @property
+    def _stands(self) -> bool:
+        """Whether there is something to draw on: messages still come while the view is being left."""
+        return bool(self.query("#keys"))
+
     def _redraw(self) -> None:
         """Everything but the log, as the picture has it."""
         paint = self._paint()
-        self.query_one("#title", Static).update(texts.title(self.picture, paint))
+        self._put("title", texts.title(self.picture, paint, self.size.width))
         wanted = self._filter.lower()
         self.rows = [row for row in self.picture.rows if wanted in f"{row.name} {row.condition}".lower()]
-        self._draw_table(paint)
+        self.query_one(Services).show(self.rows, self.size.width - 2, paint, self.theme)
         self._draw_plan()
         self._draw_told(paint)
         self._draw_keys()
         self._read_log()
 
+    def _put(self, name: str, text: Text) -> None:
+        """The text of a line of the screen, where it is another one."""
+        if self._lines.get(name) != (text, text.style):
+            self._lines[name] = text, text.style
+            self.query_one(f"#{name}", Static).update(text, layout=False)
+
     def _paint(self) -> texts.Paint:
         colours = self.theme_variables if self.theme != ANSI else _TERMINAL
         names = ("success", "warning", "error", "accent")
         return texts.Paint({name: colours[name] for name in names}, plain=self.no_color)
-
-    def _draw_table(self, paint: texts.Paint) -> None:
-        table = self.query_one("#services", DataTable)
-        columns = fitting(self.rows, self.size.width - 2)
-        heads = {column.key: texts.head(column, self.rows) for column in columns}
-        shape = (tuple(map(str, heads.values())), tuple(row.name for row in self.rows), self.theme)
-        cells = {
-            (row.name, column.key): texts.cell(column, row, paint) for row in self.rows for column in columns
-        }  # fmt: skip
-        if shape == self._shape:
-            for (name, key), made in cells.items():
-                if made != self._cells[name, key] or made.style != self._cells[name, key].style:
-                    table.update_cell(name, key, made)
-        else:
-            self._shape = shape
-            keep = self._selected
-            table.clear(columns=True)
-            for column in columns:
-                table.add_column(heads[column.key], key=column.key, width=len(heads[column.key]))
-            for row in self.rows:
-                table.add_row(*(cells[row.name, column.key] for column in columns), key=row.name)
-            at = next((number for number, row in enumerate(self.rows) if row.name == keep), 0)
-            table.move_cursor(row=at)
-            self._selected = self.rows[at].name if self.rows else ""
-        self._cells = cells
 
     def _draw_plan(self) -> None:
         plan = self.picture.plan if self.picture.differs else None
@@ -216,7 +205,8 @@ class LiveView(App[str]):
         told = self.query_one("#told", Static)
         words = self._told or self.picture.problem
         told.display = bool(words)
-        told.update(Text(f" {words}", paint("warning") if not self._told else "", no_wrap=True, overflow="ellipsis"))
+        style = paint("warning") if not self._told else ""
+        self._put("told", Text(f" {words}", style, no_wrap=True, overflow="ellipsis"))
 
     def _draw_keys(self) -> None:
         pairs = [("r", "restart"), ("s", "stop" if (row := self.row) is None or row.alive else "start"), ("l", "log"),
@@ -224,28 +214,36 @@ class LiveView(App[str]):
         if self.picture.differs:
             pairs.insert(0, ("a", "apply"))
         leaving = [("q", "quit")] if self._kind == "status" else [("q", "leave running"), ("^C", "stop all")]
-        self.query_one("#keys", Static).update(texts.keys([*pairs, *leaving], self.size.width, kept=len(leaving)))
+        self._put("keys", texts.keys([*pairs, *leaving], self.size.width, kept=len(leaving)))
 
     def _read_log(self) -> None:
         row, log = self.row, self.query_one(LogPane)
         log.read(self.feed.journal(row.address if row else ""))
+        self.call_after_refresh(self._draw_heading)
+
+    @on(LogPane.Moved)
+    def _draw_heading(self) -> None:
+        if not self._stands:
+            return
+        row, log = self.row, self.query_one(LogPane)
         text = Text(f" log of {row.name}" if row else " no service is chosen", "bold", no_wrap=True)
         notes = ["" if log.follows else "scrolled, End follows", "" if log.wrap else "lines are cut"]
         if self._filter:
             notes.append(f"filter: {self._filter}")
         text.append("".join(f"  {note}" for note in notes if note), "not bold dim")
-        self.query_one("#heading", Static).update(text)
+        self._put("heading", text)
 
     @property
     def row(self) -> Row | None:
         """The chosen one."""
-        return next((row for row in self.rows if row.name == self._selected), None)
+        chosen = self.query_one(Services).chosen
+        return next((row for row in self.rows if row.name == chosen), None)
 
     @on(DataTable.RowHighlighted)
     def _choose(self, event: DataTable.RowHighlighted) -> None:
-        name = str(event.row_key.value)
-        if name != self._selected and any(row.name == name for row in self.rows):
-            self._selected = name
+        name, table = str(event.row_key.value), self.query_one(Services)
+        if name != table.chosen and any(row.name == name for row in self.rows):
+            table.chosen = name
             self._draw_keys()
             self._read_log()
 
@@ -254,24 +252,24 @@ class LiveView(App[str]):
         self.action_log()
 
     def on_resize(self, event: Resize) -> None:
-        self.call_after_refresh(self._redraw)
+        self.call_after_refresh(self._draw)
 
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While something lies over the view, or the filter is typed, only leaving it is the view's own."""
-        if action in ("interrupt", "quit"):
+        if action == "interrupt" or parameters == (True,):
             return True
         return len(self.screen_stack) == 1 and (action == "clear" or not self.query_one("#filter", Input).has_focus)
 
-    def action_leave(self) -> None:
+    def action_leave(self, anywhere: bool = False) -> None:
         self.exit(QUIT)
 
     def action_interrupt(self) -> None:
         self.exit(INTERRUPT)
 
     def action_move(self, by: int) -> None:
-        table = self.query_one("#services", DataTable)
+        table = self.query_one(Services)
         table.move_cursor(row=table.cursor_row + by)
 
     def action_restart(self) -> None:
@@ -323,16 +321,14 @@ class LiveView(App[str]):
 
     def action_wrap(self) -> None:
         self.query_one(LogPane).toggle_wrap()
-        self._read_log()
+        self.call_after_refresh(self._draw_heading)
 
     def action_scroll_log(self, way: int) -> None:
         log = self.query_one(LogPane)
         log.scroll_relative(y=way * max(1, log.size.height - 1), animate=False)
-        self.call_after_refresh(self._read_log)
 
     def action_follow(self) -> None:
         self.query_one(LogPane).scroll_end(animate=False)
-        self.call_after_refresh(self._read_log)
 
     def action_help(self) -> None:
         self.push_screen(Help(_LEAVING[self._kind]))
@@ -355,7 +351,7 @@ class LiveView(App[str]):
     @on(Input.Submitted, "#filter")
     def _close_filter(self) -> None:
         self.query_one("#filter").display = False
-        self.query_one("#services").focus()
+        self.query_one(Services).focus()
 
     # -- work
 
@@ -392,6 +388,8 @@ class LiveView(App[str]):
     def tell(self, text: str) -> None:
         """One line above the keys, until something else is to be said, or for a while."""
         self._told = text
+        if not self._stands:
+            return
         self._draw_told(self._paint())
         if not text.endswith("…"):
             self.set_timer(_WHILE, lambda: self.tell("") if self._told == text else None)

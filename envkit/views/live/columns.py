@@ -118,10 +118,10 @@ def summary(picture: Picture) -> str:
     parts = [f"{sum(row.alive for row in rows)} of {len(picture.rows)} running"]
     if bad := sum(row.mood == "bad" for row in rows):
         parts.append(f"{bad} failing")
-    if cpu := [row.cpu for row in rows if row.cpu is not None]:
-        parts += [f"cpu {sum(cpu) * 100:.0f}%", f"memory {bytes_text(sum(row.memory for row in rows))}"]
     if picture.drifted:
         parts.append(f"{picture.drifted} drifted")
     if picture.pending:
         parts.append(f"{picture.pending} to apply")
+    if cpu := [row.cpu for row in rows if row.cpu is not None]:
+        parts += [f"cpu {sum(cpu) * 100:.0f}%", f"memory {bytes_text(sum(row.memory for row in rows))}"]
     return " · ".join(parts)

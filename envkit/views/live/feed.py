@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envkit.plan.model import Plan
     from envkit.spec.environment import Environment
 
-KEPT = 2000
+KEPT = 1000
 """So many lines of each instance are kept."""
 
 _STATES, _USAGE, _DRIFT, _LOGS = 1.0, 2.0, 5.0, 2.0  # seconds between two questions, at least
@@ -33,9 +33,9 @@ _SHARE = 0.005  # of a core, that each question may take
 class Journal:
     """The last lines of one instance. number: how many there have been, so that a reader knows what is new."""
 
-    def __init__(self) -> None:
-        self.lines: deque[str] = deque(maxlen=KEPT)
-        self.number = 0
+    def __init__(self, lines: Sequence[str] = ()) -> None:
+        self.lines: deque[str] = deque(lines, maxlen=KEPT)
+        self.number = len(self.lines)
 
     def add(self, line: str) -> None:
         self.lines.append(line)
@@ -140,15 +140,22 @@ class Feed:
                 self._wakes["states"].set()
 
     def _ask_logs(self) -> None:
-        """Follow until there is nothing more to follow; what is read again then takes the place of what was read."""
-        query = LogQuery(self._only, follow=True, tail=500)
-        new: dict[str, Journal] = defaultdict(Journal)
+        """Follow until there is nothing more to follow. What is read again then is recognised, so that only what is new
+        comes to those who read along."""
+        query = LogQuery(self._only, follow=True, tail=KEPT)
+        known: dict[str, int] = defaultdict(int)  # lines of a journal that have been read again
         for entry in self._backend.logs(self.environment.name, query):
             if self._ended.is_set():
                 return
-            if not new:
-                self._journals = new
-            new[_address(entry)].add(entry.line)
+            address = _address(entry)
+            journal, at = self._journals[address], known[address]
+            if at < len(journal.lines) and journal.lines[at] == entry.line:
+                known[address] = at + 1
+                continue
+            if at < len(journal.lines):
+                journal = self._journals[address] = Journal(list(journal.lines)[:at])
+            journal.add(entry.line)
+            known[address] = len(journal.lines)
             self.heard()
 
 

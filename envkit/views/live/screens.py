@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.events import Resize
+from textual.message import Message
 from textual.screen import ModalScreen, Screen
 from textual.widgets import RichLog, Static
 
@@ -16,24 +17,25 @@ from envkit.views.live.feed import KEPT, Feed, Journal
 from envkit.views.live.text import keys, log_line
 
 HELP = """\
- Up Down  j k     choose a service
- r                restart it
- s                stop it, or start it when it does not run
- l  Enter         its log on the whole screen
- e                a shell in it; leave the shell to come back
- a                apply: undo drift, do what the files ask for (asks first)
- /                show only services whose name or state has this text
- PgUp PgDn        scroll the log; End follows it again
- w                wrap long lines of the log, or cut them
- Tab              to the next part of the screen, which arrows then scroll
- ?                this page
+Up Down, j k   choose a service
+r              restart it
+s              stop it, or start it
+l, Enter       its log on the whole screen
+e              a shell in it; leave the shell to come back
+a              apply what the files say (asks first)
+/              only services whose name or state has a text
+PgUp PgDn      scroll the log; End follows it again
+w              wrap long lines of the log, or cut them
+Tab            to the next part of the screen
+?              this page
 """
 
 
 class LogPane(RichLog):
     """The lines of one instance: it follows while its end is in sight."""
 
-    can_focus = True
+    class Moved(Message):
+        """It was scrolled, by a key, the wheel, or as it followed."""
 
     def __init__(self, *, colour: bool, **given: str) -> None:
         super().__init__(max_lines=KEPT, wrap=True, min_width=1, **given)  # type: ignore[arg-type]
@@ -65,6 +67,10 @@ class LogPane(RichLog):
     def on_resize(self, event: Resize) -> None:
         if self._number:
             self.write_anew()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self.post_message(self.Moved())
 
     def toggle_wrap(self) -> None:
         self.wrap = not self.wrap

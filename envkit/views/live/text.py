@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from envkit.views.live.picture import Picture, Row
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
-_MOOD = {"good": "success", "bad": "error", "busy": "warning", "idle": "dim"}
+_STATE = {"running": "success", "restarting": "warning", "paused": "warning"}
 
 
 class Paint:
@@ -35,7 +35,7 @@ def cell(column: Column, row: Row, paint: Paint) -> Text:
     """A cell of the table: state and health in the colour of what they mean."""
     style = ""
     if column.key == "state":
-        style = paint(_MOOD[row.mood]) if row.mood != "good" or not row.health else paint("success")
+        style = paint(_STATE.get(row.state, "error" if row.mood == "bad" else "dim"))
     elif column.key == "health" and row.health:
         style = paint({"healthy": "success", "unhealthy": "error"}.get(row.health, "warning"))
     elif column.key == "service":
@@ -50,12 +50,14 @@ def head(column: Column, rows: Sequence[Row]) -> Text:
     return Text(column.head.rjust(width) if column.right else column.head.ljust(width), no_wrap=True)
 
 
-def title(picture: Picture, paint: Paint) -> Text:
-    """The line at the top."""
+def title(picture: Picture, paint: Paint, width: int) -> Text:
+    """The line at the top: as much of the summary as fits."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f" {picture.environment} ", "reverse bold")
     text.append(f" {picture.backend}  ", "dim")
     parts = summary(picture).split(" · ")
+    while len(parts) > 1 and len(text) + len(" · ".join(parts)) > width:
+        del parts[-1]
     for number, part in enumerate(parts):
         style = paint("error") if "failing" in part else paint("warning") if part.endswith(("drifted", "apply")) else ""
         text.append(part, style)
@@ -65,11 +67,20 @@ def title(picture: Picture, paint: Paint) -> Text:
 
 
 def panel(plan: Plan, base: str, *, colour: bool) -> Text:
-    """What has drifted and what an apply would do, field by field."""
+    """What has drifted, field by field, and what an apply would do besides putting that right."""
+    from envkit.plan.model import Action
+    from envkit.values import replace
     from envkit.views.plan import render_plan
     from envkit.views.terminal import Style
 
-    return Text.from_ansi(render_plan(plan, Style(colour), base=base))
+    drifted = {change.address: {item.path for item in change.attributes} for change in plan.drift}
+    more = tuple(
+        change for change in plan.effective
+        if change.address not in drifted or change.action is not Action.UPDATE
+        or {item.path for item in change.attributes} - drifted[change.address]
+    )  # fmt: skip
+    blocks = render_plan(replace(plan, changes=more), Style(colour), base=base).rpartition("\n\n")[0]
+    return Text.from_ansi(blocks)
 
 
 def log_line(line: str, *, colour: bool) -> Text:
