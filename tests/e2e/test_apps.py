@@ -56,6 +56,24 @@ def test_heavy_application(case, home, tmp_path):
     _lives(case, home, tmp_path)
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("case", [case for case in CASES if case["app"] in ("caddy", "flask-redis")],
+                         ids=lambda case: str(case["app"]))  # fmt: skip
+def test_application_with_a_proposed_file(case, home, tmp_path):
+    """What `init --from-compose` proposes is valid, is applied as it is, and serves the page."""
+    with Application(tmp_path, home, case) as app:
+        app.envkit("init", "--from-compose")
+        app.envkit("validate")
+        app.envkit("plan")
+        app.envkit("apply")
+        app.shows("/", case.get("page", case["kept"]))
+        app.use()
+        app.shows(case.get("path", "/"), case["kept"])
+        app.envkit("plan", "--expect-no-changes")
+        app.envkit("down", "--volumes", "--yes")
+        app.is_gone()
+
+
 def _lives(case: Mapping[str, Any], home: str, directory: Path) -> None:
     with Application(directory, home, case) as app:
         app.envkit("up", "-d")

@@ -5,6 +5,7 @@ All of them share one installation.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -136,3 +137,26 @@ def test_a_template_runs(tmp_path, debian, guestbook, template):
         published = [port for row in there.run("ps", "--json").json for port in row["ports"]]
         assert asked(published[0].partition("->")[0])
         there.run("plan", "--expect-no-changes").assert_success()
+
+
+def test_the_monitoring_template_measures(tmp_path, debian):
+    """Prometheus has asked the other service, with success; what it has measured outlives the service."""
+    with Project(tmp_path, {}, debian) as there:
+        there.run("init", "monitoring", "--name", "fresh-monitoring").assert_success()
+        there.write({".env": "HTTP_PORT=18703\n"})
+        there.run("apply", timeout=LONG).assert_success()
+        assert '"1"]' in measured("node_load1 > bool -1", 18703)
+        there.run("plan", "--expect-no-changes").assert_success()
+        there.run("exec", "-T", "prometheus", "touch", "/usr/here").assert_code(1).assert_text("Read-only file system")
+
+
+def measured(query: str, port: int, seconds: float = 40.0) -> str:
+    """What Prometheus answers to a query, once it has a value."""
+    deadline = time.monotonic() + seconds
+    address = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    answer = ""
+    while '"value"' not in answer and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=10) as page:
+            answer = page.read().decode()
+        time.sleep(0.3)
+    return answer

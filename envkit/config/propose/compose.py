@@ -67,7 +67,6 @@ def _document(options: LoadOptions, model: Model) -> Any:
         with open(model.files[0], encoding="utf-8") as file:
             found = documents.read(file.read())
         if found is not None:
-            found.pop("version", None)
             return found
     raw = load_model(with_options(
         options, all_resources=True, no_interpolate=True, no_normalize=True, no_path_resolution=True,
@@ -119,12 +118,11 @@ class _Images:
             draft.section("images")[key] = documents.tree(self._image(subject, key, build))
         if written.get("image"):
             self._named[str(service["image"])] = key
-        place = list(written).index("build")
-        del written["build"]
         if "image" in written:
+            del written["build"]
             written["image"] = key
         else:
-            written.insert(place, "image", key)
+            documents.rename(written, "build", "image", key)
         written.pop("pull_policy", None)
         written.pop("platform", None) if not service.get("platform") else None
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SECTIONS = ("name", "include", "images", "services", "jobs", "networks", "volumes", "secrets", "configs", "models")
 HEADER = "# yaml-language-server: $schema=./.envkit/environment.schema.json\n"
 _SECTION = re.compile(r"^((?!#).*\S)\n+(?=(?:images|services|networks|volumes|secrets|configs|targets):)", re.MULTILINE)
+_VERSION = re.compile(r"^version\s*:.*\n", re.MULTILINE)
 _INTERPOLATED = re.compile(r"\$\{|\$[A-Za-z_]")
 
 
@@ -29,7 +30,7 @@ def read(text: str) -> Any | None:
     from ruamel.yaml.error import YAMLError
 
     try:
-        document = _yaml().load(text)
+        document = _yaml().load(_VERSION.sub("", text))
     except YAMLError:
         return None
     if not isinstance(document, dict) or "include" in document or not isinstance(document.get("services"), dict):
@@ -62,6 +63,9 @@ def tree(value: Any) -> Any:
         items = CommentedSeq(tree(item) for item in value)
         if all(not isinstance(item, (dict, list)) and len(str(item)) < 60 and "\n" not in str(item) for item in items):
             items.fa.set_flow_style()
+            for at, item in enumerate(items):  # YAML 1.1, which libyaml reads, knows no a:b between brackets
+                if isinstance(item, str) and ":" in item:
+                    items[at] = DoubleQuotedScalarString(item)
         return items
     if isinstance(value, str) and "\n" in value.strip("\n"):
         return LiteralScalarString(value)
@@ -81,9 +85,16 @@ def write(document: Any, name: str) -> str:
 
 def whole(mapping: Any) -> Any:
     """The mapping with what `<<` gives it as its own keys, so that it can be changed alone."""
+    from ruamel.yaml.comments import Comment
+
     if not getattr(mapping, "merge", None):
         return mapping
-    return tree({key: _plain(item) for key, item in mapping.items()})
+    made = tree({})
+    for key, item in mapping.items():
+        shared = any(isinstance(other, dict) and other.get(key) is item for other in mapping.merge)
+        made[key] = tree(_plain(item)) if shared else item
+    setattr(made, Comment.attrib, mapping.ca)
+    return made
 
 
 def _plain(value: Any) -> Any:
@@ -92,13 +103,28 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
+def rename(mapping: Any, key: str, other: str, value: Any) -> None:
+    """Put other: value in the place of key, with the comments that follow it."""
+    comments = _comments_after(mapping, key)
+    place = list(mapping).index(key)
+    del mapping[key]
+    mapping.insert(place, other, value)
+    if comments is not None:
+        mapping.ca.items[other] = [None, None, comments, None]
+
+
+def _comments_after(mapping: Any, key: Any) -> Any:
+    """The comments behind the last line of a value."""
+    value = mapping[key]
+    if value and hasattr(value, "fa") and not value.fa.flow_style():
+        return _comments_after(value, len(value) - 1 if isinstance(value, list) else list(value)[-1])
+    found = mapping.ca.items.get(key)
+    return found and found[0 if isinstance(mapping, list) else 2]
+
+
 def remark(mapping: Any, key: str, text: str) -> None:
-    """Put a comment above a key of a mapping (below which nothing of an earlier comment is lost)."""
-    before = (mapping.ca.items.get(key) or [None, None])[1]
-    if before is None:
-        mapping.yaml_set_comment_before_after_key(key, before=text)
-    else:
-        mapping.yaml_set_comment_before_after_key(key, before=text)
+    """Put a comment above a key of a mapping."""
+    mapping.yaml_set_comment_before_after_key(key, before=text)
 
 
 def interpolated(text: Any) -> bool:

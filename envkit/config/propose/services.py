@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 
-from envkit.config.propose.document import interpolated, remark, tree
+from envkit.config.propose.document import interpolated, remark, rename, tree
 from envkit.config.propose.known import known, looks_secret, reads_file
 
 TYPE_CHECKING = False
@@ -142,9 +142,7 @@ def _variables(environment: Any) -> dict[str, Any]:
 def _replace(service: Any, variable: str, other: str, text: str) -> None:
     environment = service["environment"]
     if hasattr(environment, "items"):
-        place = list(environment).index(variable)
-        del environment[variable]
-        environment.insert(place, other, text)
+        rename(environment, variable, other, text)
         return
     place = next(at for at, item in enumerate(environment) if str(item).partition("=")[0] == variable)
     environment[place] = f"{other}={text}"
