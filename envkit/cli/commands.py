@@ -95,7 +95,7 @@ COMMANDS = (
             examples=("envkit history", "envkit history --json")),
     Command("diff", "why", "diff", "list the files that services have written; --targets: compare two places", _LOOK,
             examples=("envkit diff web", "envkit diff --targets team,prod")),
-    Command("explain", "why", "explain", "say what an address is, who set its values; what a message's code means", _LOOK,
+    Command("explain", "why", "explain", "say what an address is, who set its values; what a message means", _LOOK,
             examples=("envkit explain service.web", "envkit explain unknown-key", "envkit explain --list")),
     Command("graph", "why", "graph", "draw what depends on what", _LOOK,
             examples=("envkit graph > graph.mmd", "envkit graph --format svg > graph.svg")),
@@ -119,7 +119,8 @@ COMMANDS = (
     Command("schema", "project", "schema", "print the JSON schema of envkit.yaml", _CARE,
             examples=("envkit schema > envkit.schema.json", "envkit schema --write")),
     Command("completion", "project", "completion", "print a completion script for bash, zsh or fish", _CARE,
-            examples=("source <(envkit completion bash)", "envkit completion fish > ~/.config/fish/completions/envkit.fish")),
+            examples=("source <(envkit completion bash)", 
+                      "envkit completion fish > ~/.config/fish/completions/envkit.fish")),
     Command("version", "project", "version", "print the version", _CARE,
             examples=("envkit version", "envkit version --short")),
 )  # fmt: skip
