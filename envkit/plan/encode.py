@@ -1,4 +1,4 @@
-"""A plan as `plan --json` shows it (docs/plan-json.md). Pure."""
+"""A plan as `plan --json` shows it (docs/reference/json.md). Pure."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class _Page:
         for kind, branch in kinds or [("", node)]:
             if kind:
                 yield f"With `{kind}`: {self.said(branch)}\n".replace(": \n", ":\n")
-            yield "| Key | Type | Default | |\n|---|---|---|---|"
+            yield "| Key | Type | Default | Meaning |\n|---|---|---|---|"
             for key, item in branch.get("properties", {}).items():
                 yield self.row(path, key, self.resolved(item), key in branch.get("required", ()))
             yield ""
