@@ -21,6 +21,7 @@ _NEEDS = {
     "dockerd": ("dockerd",),
     "registry": ("docker-registry",),
     "screens": ("rsvg-convert",),
+    "browser": ("chromium",),
     "vm": ("qemu-system-x86_64", "mmdebstrap", "mke2fs"),
 }
 """Marker -> the programs that its tests run."""

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from typing import Any
 
 PROGRAM = "chromium"
@@ -50,11 +51,11 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         self._session = ""
         self._ask("Browser.close")
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # helpers may outlive it
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
         self._out.close()
         self._in.close()
 

@@ -18,6 +18,7 @@ from envkit.cli.reference import pages
 from tests.support.browser import Browser
 from tests.support.pages import DOCS
 
+pytestmark = pytest.mark.slow(40)
 WIDTHS = {"80": 640, "160": 1280}
 """Columns of text -> the window's width in pixels."""
 
@@ -43,9 +44,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "html"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(str(tmp_path_factory.mktemp("chromium"))) as browser:
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with Browser(str(tmp_path / "chromium")) as browser:
         yield browser
 
 
@@ -78,6 +79,7 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
     assert all((site / f"{page}.html").is_file() for page in every)
 
 
+@pytest.mark.browser
 def test_it_looks_good(site: Path, browser: Browser, pictures: Path) -> None:
     """Light and dark, narrow and wide: nothing is cut off, nothing is blank, nothing comes from elsewhere."""
     for page in LOOKED_AT:
