@@ -137,6 +137,35 @@ def test_composes_environment_is_taken_over_changed_and_handed_back(site: Callab
     taken.run("plan", "--expect-no-changes").assert_success()
 
 
+def test_containers_become_a_file_that_describes_them(engine: Dockerd, tmp_path: Path) -> None:
+    """What `import` writes is valid, has no secret, and on the same engine runs what ran."""
+    there = Site(Project(tmp_path, {}), engine)
+    run = ["run", "--detach", "--network", "none"]
+    engine.docker(*run, "--name", "one", "--env", "API_TOKEN=only-here", "--env", "LEVEL=a$b", "--memory", "64m",
+                  "--restart", "unless-stopped", "--volume", "kept:/data", "busybox:test", "sleep", "100")  # fmt: skip
+    engine.docker(*run, "--name", "two", "--user", "7", "--read-only", "busybox:test", "sleep", "100")
+    try:
+        shown = there.run("import", "--dry-run", "one").assert_success()
+        shown.assert_text("image: busybox:test").assert_no_text("only-here").assert_no_text("two:")
+        there.run("import", "three").assert_failure("no such container").assert_text("one, two")
+        there.run("import", "--backend", "embedded").assert_code(125).assert_text("--backend docker")
+        there.run("import").assert_success().assert_text("API_TOKEN").assert_no_text("only-here")
+    finally:
+        engine.docker("rm", "--force", "one", "two")
+    directory = Path(there.project.directory)
+    assert (directory / "secrets/one.env").read_text() == "API_TOKEN=only-here\n"
+    assert (directory / "secrets/one.env").stat().st_mode & 0o777 == 0o600
+    assert "secrets/" in (directory / ".gitignore").read_text().split()
+    there.run("validate").assert_success()
+    try:
+        there.run("apply").assert_success()
+        inside = there.run("exec", "-T", "one", "sh", "-c", "echo $LEVEL $API_TOKEN").assert_success()
+        assert inside.stdout == "a$b only-here\n"
+    finally:
+        there.run("down", "--volumes", "--yes", "--timeout", "0").assert_success()
+        engine.docker("volume", "rm", "--force", "kept")
+
+
 def test_what_envkit_made_is_handed_over(site: Callable[..., Site]) -> None:
     taken = site(TAKEN)
     taken.run("apply").assert_success()

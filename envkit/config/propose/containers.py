@@ -193,9 +193,10 @@ class _Service:
         key = name[len(prefix) :] if self._project and name.startswith(prefix) else name
         section = self._draft.section("volumes")
         if key not in section:
-            section[key] = tree({} if key != name else {"name": name})
-            self._draft.note("check", f"volume.{key}", f"the data of {name} stays with its engine; elsewhere "
-                             f"`envkit volume import {key} FILE` fills it")  # fmt: skip
+            section[key] = tree({} if key != name else {"name": name, "external": True})
+            how = "" if key != name else "; elsewhere take `external: true` away"
+            self._draft.note("check", f"volume.{key}", f"its data stays with its engine{how}; `envkit volume import` "
+                             "fills another")  # fmt: skip
         return key
 
     def _network(self) -> None:
@@ -234,7 +235,7 @@ class _Service:
         section = self._draft.section("networks")
         if key not in section:
             found = self._networks.get(name) or {}
-            spec: dict[str, Any] = {} if key != name else {"name": name}
+            spec: dict[str, Any] = {}
             if found.get("Driver") not in (None, "", "bridge"):
                 spec["driver"] = found["Driver"]
             if found.get("Internal"):

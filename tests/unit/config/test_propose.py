@@ -220,7 +220,7 @@ def test_a_container_with_everything(tmp_path: Path) -> None:
     assert "k-1" not in made.text and "u:p" not in made.text and "k-1" not in repr(made.notes) + repr(made.differences)
     assert web["ports"] == ["127.0.0.1::53/udp", "8080:80"]
     assert web["volumes"] == ["data:/data", f"{tmp_path}/site:/site:ro", {"type": "tmpfs", "target": "/t"}]
-    assert found["volumes"] == {"data": {"name": "data"}}
+    assert found["volumes"] == {"data": {"name": "data", "external": True}}
     assert (web["restart"], web["mem_limit"], web["cpus"], web["pids_limit"]) == ("on-failure:3", 1 << 26, 0.5, 50)
     assert web["cap_drop"] == ["ALL"] and web["ulimits"] == {"nofile": {"soft": 1, "hard": 2}}
     assert web["healthcheck"] == {"test": ["CMD", "true"], "interval": "2s"} and web["labels"] == {"team": "x"}
