@@ -1,9 +1,10 @@
 """The root of an instance: image layers under overlayfs, with a stub layer that holds the mount points.
 
 A read-only root cannot get mount points later, so the stub (the lowest layer) has them: an image's own files win over
-it. Read-only roots of one image and one set of targets are one mount, shared by every instance of the environment; a
-writable root is a mount of its own with an upper directory in the record directory. The stub also satisfies the rule
-that an overlay without an upper needs two lowers. Mounts live in the engine namespace.
+it. A stub that a layer's opaque directory or whiteout would hide stands in a layer above them all. Read-only roots of
+one image and one set of targets are one mount, shared by every instance of the environment; a writable root is a mount
+of its own with an upper directory in the record directory. The stub also satisfies the rule that an overlay without an
+upper needs two lowers. Mounts live in the engine namespace.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from envkit.values import value
 
 _DIRECTORIES = ("/proc", "/dev", "/sys", "/run", "/tmp", "/etc")
 _FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+_OPAQUE = frozenset({"trusted.overlay.opaque", "user.overlay.opaque"})
 
 
 @value
@@ -78,6 +80,37 @@ def _make_stub(directory: str, stubs: Points) -> None:
         os.close(os.open(directory + path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
+def _hidden(trees: Sequence[str], stubs: Points) -> Points | None:
+    """The stubs that would not be seen below the layers: a layer made one of their directories anew (it is opaque) or
+    removed what was there (a whiteout). None: all are seen."""
+
+    def hides(path: str) -> bool:
+        parts = path.split("/")[1:]
+        for tree in trees:
+            for count in range(1, len(parts) + 1):
+                place = f"{tree}/{'/'.join(parts[:count])}"
+                try:
+                    info = os.lstat(place)
+                except (FileNotFoundError, NotADirectoryError):
+                    break
+                if not stat.S_ISDIR(info.st_mode) or not _OPAQUE.isdisjoint(os.listxattr(place, follow_symlinks=False)):
+                    return True
+        return False
+
+    found = Points(tuple(filter(hides, stubs.directories)), tuple(filter(hides, stubs.files)))
+    return found if found.directories or found.files else None
+
+
+def _dress(over: str, stack: Stack) -> None:
+    """Give directories that the image has as well its owner, permissions and times."""
+    for place, _, _ in os.walk(over, topdown=False):
+        info = stack.resolve(place[len(over) :] or "/")[1]
+        if info is not None and stat.S_ISDIR(info.st_mode):
+            os.chown(place, info.st_uid, info.st_gid)
+            os.chmod(place, stat.S_IMODE(info.st_mode))
+            os.utime(place, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
 def shared(home: Home, environment: str, image_digest: str, trees: Sequence[str], stubs: Points,
            mounted: set[str]) -> str:  # fmt: skip
     """The read-only root for an image and its stubs, mounted once; returns its directory.
@@ -93,8 +126,16 @@ def shared(home: Home, environment: str, image_digest: str, trees: Sequence[str]
     remove_tree(stub)
     make_directory(stub)
     _make_stub(stub, stubs)
+    lowers = [*reversed(trees), stub]
+    if hidden := _hidden(trees, stubs):
+        over = os.path.join(base, "over")
+        remove_tree(over)
+        make_directory(over)
+        _make_stub(over, hidden)
+        _dress(over, Stack(trees))
+        lowers.insert(0, over)
     step("rootfs.shared")
-    mounts.overlay([*reversed(trees), stub], target, read_only=True)
+    mounts.overlay(lowers, target, read_only=True)
     mounted.add(target)
     return target
 

@@ -11,6 +11,7 @@ from envkit.backend.embedded import rootfs
 from envkit.backend.embedded.layers import Stack
 from envkit.errors import EnvkitError
 from envkit.host import mounts
+from envkit.host.home import Home
 from tests.support.isolation import isolated
 
 
@@ -88,3 +89,23 @@ def test_stubs_are_what_the_image_lacks(tmp_path):
 def test_a_loop_of_links_ends(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     assert Stack([str(tmp_path)]).resolve("/loop/x")[1] is None
+
+
+@pytest.mark.root
+@isolated
+def test_mount_points_are_seen_whatever_layers_hide(tmp_path):
+    """In a directory that a layer made anew, at the place of what one removed, and where nothing is in the way."""
+    low, high = tree(tmp_path / "low", LOWER), tree(tmp_path / "high", UPPER)
+    os.chown(tmp_path / "high/replaced", 7, 8)
+    os.chmod(tmp_path / "high/replaced", 0o750)
+    wanted = rootfs.Points(("/gone/deep", "/a/new"), ("/replaced/file", "/etc/file"))
+    stubs = rootfs.missing(Stack([low, high]), wanted)
+    root = rootfs.shared(Home(str(tmp_path / "home")), "env", "sha256:1", [low, high], stubs, set())
+    try:
+        assert all(os.path.isdir(root + path) for path in wanted.directories)
+        assert all(os.path.isfile(root + path) for path in wanted.files)
+        assert os.listdir(f"{root}/gone") == ["deep"] and sorted(os.listdir(f"{root}/replaced")) == ["file", "new"]
+        info = os.stat(f"{root}/replaced")
+        assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (7, 8, 0o750)
+    finally:
+        mounts.unmount(root)
