@@ -240,12 +240,9 @@ class LiveView(App[str]):
         return next((row for row in self.rows if row.name == chosen), None)
 
     @on(DataTable.RowHighlighted)
-    def _choose(self, event: DataTable.RowHighlighted) -> None:
-        name, table = str(event.row_key.value), self.query_one(Services)
-        if name != table.chosen and any(row.name == name for row in self.rows):
-            table.chosen = name
-            self._draw_keys()
-            self._read_log()
+    def _choose(self) -> None:
+        self._draw_keys()
+        self._read_log()
 
     @on(DataTable.RowSelected)
     def _open(self) -> None:

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 
 class Services(DataTable[Text]):
-    """One row per instance, in the columns that fit; chosen: the name of the one that the keys mean, "" for none."""
+    """One row per instance, in the columns that fit."""
 
     def __init__(self, **given: str) -> None:
         super().__init__(cursor_type="row", cell_padding=1, **given)  # type: ignore[arg-type]
-        self.chosen = ""
+        self._names: tuple[str, ...] = ()
         self._shape: object = None
         self._cells: dict[tuple[str, str], Text] = {}
+
+    @property
+    def chosen(self) -> str:
+        """The name of the one that the keys mean, "" for none: the one under the cursor at this very moment."""
+        return self._names[self.cursor_row] if self.cursor_row < len(self._names) else ""
 
     def show(self, rows: Sequence[Row], width: int, paint: texts.Paint, theme: str) -> None:
         """Draw what has changed: cells, or everything where rows or columns are others; the chosen one stays so."""
@@ -43,6 +48,6 @@ class Services(DataTable[Text]):
             for row in rows:
                 self.add_row(*(cells[row.name, column.key] for column in columns), key=row.name)
             at = next((number for number, row in enumerate(rows) if row.name == chosen), 0)
+            self._names = tuple(row.name for row in rows)
             self.move_cursor(row=at)
-            self.chosen = rows[at].name if rows else ""
         self._cells = cells
