@@ -13,7 +13,7 @@ from envkit.host.home import Home
 from tests.support.building import Building, layer
 
 BASE = {"debian": "bookworm"}
-SHARED = (("redis-server",), ("gunicorn", "python3-flask"))
+SHARED = (("redis-server",), ("gunicorn", "python3-flask"), ("prometheus",))
 """The packages of each layer on the base that more than one file uses."""
 
 
