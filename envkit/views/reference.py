@@ -23,9 +23,9 @@ def yaml_page(schema: Node) -> str:
     return "\n".join([
         "# The YAML", "",
         "Every key of an `envkit.yaml`, generated from its JSON schema (`envkit schema`). A `compose.yaml` has the "
-        "same keys but for `images`, `targets`, `drift`, `services.NAME.allow` and `volumes.NAME.protect`. Keys that begin "
-        "with `x-` are yours. `NAME` stands for a name that you choose, `[]` for each item of a list. What becomes of "
-        "each key is in [attributes](../compose-attributes.md) and [backends](../backends.md).", "",
+        "same keys but for `images`, `targets`, `drift`, `services.NAME.allow` and `volumes.NAME.protect`. Keys that "
+        "begin with `x-` are yours. `NAME` stands for a name that you choose, `[]` for each item of a list. What "
+        "becomes of each key is in [attributes](../compose-attributes.md) and [backends](../backends.md).", "",
         *_Page(schema).lines(),
     ])  # fmt: skip
 
