@@ -119,7 +119,7 @@ COMMANDS = (
     Command("schema", "project", "schema", "print the JSON schema of envkit.yaml", _CARE,
             examples=("envkit schema > envkit.schema.json", "envkit schema --write")),
     Command("completion", "project", "completion", "print a completion script for bash, zsh or fish", _CARE,
-            examples=("source <(envkit completion bash)", 
+            examples=("source <(envkit completion bash)",
                       "envkit completion fish > ~/.config/fish/completions/envkit.fish")),
     Command("version", "project", "version", "print the version", _CARE,
             examples=("envkit version", "envkit version --short")),

@@ -37,7 +37,7 @@ def validate(context: Context) -> int:
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("services", nargs="*", metavar="SERVICE", help="only these and what they depend on")
-    parser.add_argument("--format", choices=("yaml", "json"), default="yaml")
+    parser.add_argument("--format", choices=("yaml", "json"), default="yaml", help="yaml (the default) or json")
     parser.add_argument("-q", "--quiet", action="store_true", help="only check")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
     parser.add_argument("--origin", action="store_true", help="where each value comes from, the shadowed ones too")

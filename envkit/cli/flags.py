@@ -29,7 +29,8 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--project-directory",), {"metavar": "DIR", "help": "the base of relative paths and of .env"}),
     (("--env-file",), {"action": "append", "metavar": "FILE", "help": "variables for interpolation, instead of .env"}),
     (("--profile",), {"action": "append", "metavar": "NAME", "help": "enable a profile (repeatable)"}),
-    (("--backend", "--runtime"), {"choices": BACKENDS, "help": "where it runs (embedded)"}),
+    (("--backend", "--runtime"),
+     {"choices": BACKENDS, "metavar": "BACKEND", "help": f"where it runs: {', '.join(BACKENDS)}"}),
     (("--target",), {"metavar": "NAME", "help": "a place of `targets:`"}),
     (("--context",), {"metavar": "NAME", "help": "the docker context whose engine is meant"}),
     (("--parallel",), {"type": int, "metavar": "N", "help": "how much to do at once"}),
@@ -52,6 +53,8 @@ def parse(argv: Sequence[str]) -> tuple[Command | None, Namespace]:
     Raises UsageError for everything that cannot be understood.
     """
     before, name, rest = _split(argv)
+    if name == "help":
+        before, name, rest = _split([*before, *rest, "--help"])
     options = Namespace(**{_dest(flags): _default(settings) for flags, settings in _GLOBAL})
     if name is None or not _global_words().parse(before, options):
         _global_parser().read(before, options)
@@ -68,16 +71,11 @@ def parse(argv: Sequence[str]) -> tuple[Command | None, Namespace]:
 
 def build_parser(command: Command, name: str = "") -> Parser:
     """The parser of one command: its own flags, then those of the global ones that it does not claim itself."""
-    import argparse
-
     from envkit.cli.parser import Parser
 
-    examples = "\n".join(f"  {line}" for line in command.examples)
-    parser = Parser(
-        prog=f"envkit {name or command.name}", description=command.help[0].upper() + command.help[1:] + ".",
-        epilog=f"examples:\n{examples}" if examples else None, formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )  # fmt: skip
+    title = command.help[0].upper() + command.help[1:] + "."
+    parser = Parser(prog=f"envkit {name or command.name}", description=title, allow_abbrev=False)
+    parser.examples = command.examples
     _declare(parser, command)
     return parser
 
@@ -86,13 +84,45 @@ def _declare(parser: Any, command: Command) -> Any:
     """Tell a Parser or Words the command's own flags, then those global ones that it does not claim itself."""
     module = __import__(f"envkit.cli.{command.module}", fromlist=["*"])
     getattr(module, f"add_{command.function.rstrip('_')}")(parser)
-    shared = parser.add_argument_group("options of every command")
-    taken, meant = parser.taken()
-    for flags, settings in _GLOBAL:
-        free = [flag for flag in flags if flag not in taken]
-        if free and _dest(flags) not in meant:
-            shared.add_argument(*free, dest=_dest(flags), **{**settings, "default": SUPPRESS})
+    for each in parser.with_parts():
+        shared = each.add_argument_group("options of every command")
+        taken, meant = each.taken()
+        for flags, settings in _GLOBAL:
+            free = [flag for flag in flags if flag not in taken]
+            if free and _dest(flags) not in meant:
+                shared.add_argument(*free, dest=_dest(flags), **_suppressed(settings, each.suppress))
     return parser
+
+
+def _suppressed(settings: dict[str, Any], suppress: str) -> dict[str, Any]:
+    """The settings of a flag that leaves no trace where it is not given."""
+    hidden = {"help": suppress} if settings["help"] == SUPPRESS else {}
+    return {**settings, **hidden, "default": suppress}
+
+
+_FIRST = (
+    ("envkit init python-web", "write a first envkit.yaml"),
+    ("envkit plan", "show what apply would change"),
+    ("envkit up", "make it so, and show what the services print"),
+    ("envkit status", "show what runs, what it uses, what has drifted"),
+    ("envkit down", "stop and remove it; volumes stay"),
+)
+
+
+def summary() -> str:
+    """`envkit` alone: what fits a screen of 24 lines."""
+    import textwrap
+
+    lines = ["envkit: one YAML file, a true plan, real containers.", ""]
+    lines += [f"  {line:<24}{text}" for line, text in _FIRST]
+    for group in dict.fromkeys(command.group for command in COMMANDS):
+        names = " ".join(item.name for item in COMMANDS if item.group == group)
+        lines += textwrap.wrap(names, 79, initial_indent=f"{f'{group}:':<20}", subsequent_indent=" " * 20)
+    lines.insert(len(_FIRST) + 2, "")
+    return "\n".join([
+        *lines, "", "`envkit --help` has a line for each, `envkit COMMAND --help` has examples,",
+        "`envkit explain CODE` says what a message means, `envkit doctor` what lacks.",
+    ])  # fmt: skip
 
 
 def overview() -> str:
@@ -122,7 +152,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
 def _global_words() -> Words:
     words = Words()
     for flags, settings in _GLOBAL:
-        words.add_argument(*flags, dest=_dest(flags), **{**settings, "default": SUPPRESS})
+        words.add_argument(*flags, dest=_dest(flags), **_suppressed(settings, words.suppress))
     return words
 
 
@@ -131,7 +161,7 @@ def _global_parser() -> Parser:
 
     parser = Parser(prog="envkit", add_help=False, allow_abbrev=False)
     for flags, settings in _GLOBAL:
-        parser.add_argument(*flags, dest=_dest(flags), **{**settings, "default": SUPPRESS})
+        parser.add_argument(*flags, dest=_dest(flags), **_suppressed(settings, parser.suppress))
     parser.add_argument("-h", "--help", action="store_true", default=False)
     parser.add_argument("-V", "--version", action="store_true", default=False)
     return parser

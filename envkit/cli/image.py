@@ -114,8 +114,8 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     loading.add_argument("path", metavar="PATH", help="a tar file, a directory, or - for stdin")
     saving = parts.add_parser("save", help="write images to an archive")
     saving.add_argument("names", nargs="+", metavar="IMAGE")
-    saving.add_argument("-o", "--output", required=True, metavar="FILE")
-    saving.add_argument("--format", choices=("docker", "oci"), default="docker")
+    saving.add_argument("-o", "--output", required=True, metavar="FILE", help="where to write it; - is stdout")
+    saving.add_argument("--format", choices=("docker", "oci"), default="docker", help="docker (the default) or oci")
     inspecting = parts.add_parser("inspect", help="everything about an image")
     inspecting.add_argument("name", metavar="IMAGE")
     layers = parts.add_parser("layers", help="what each layer adds, changes, deletes and wastes")
@@ -129,9 +129,6 @@ def add_image(parser: argparse.ArgumentParser) -> None:
     add_image_pull(pulling)
     pushing = parts.add_parser("push", help="send images to their registries")
     add_image_push(pushing)
-    for part in (listing, loading, saving, inspecting, layers, removing, pulling, pushing):
-        part.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
-        part.add_argument("--backend", "--runtime", dest="backend", default=argparse.SUPPRESS)
 
 
 def image(context: Context) -> int:

@@ -12,7 +12,7 @@ import os
 import sys
 
 from envkit.cli.context import Context
-from envkit.cli.flags import overview, parse
+from envkit.cli.flags import overview, parse, summary
 from envkit.errors import EnvkitError, UsageError
 from envkit.views.terminal import adjusted, open_terminal
 
@@ -71,7 +71,7 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
 
             terminal.out(f"envkit {__version__}")
         else:
-            terminal.out(overview())
+            terminal.out(overview() if getattr(options, "help", False) else summary())
         return 0
     handler = getattr(__import__(f"envkit.cli.{command.module}", fromlist=["*"]), command.function)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -19,9 +20,42 @@ _YES, _NO = ("1", "t", "true", "T", "TRUE", "True"), ("0", "f", "false", "F", "F
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UsageError instead of leaving the process."""
 
+    suppress = argparse.SUPPRESS
+    examples: tuple[str, ...] = ()
+    """Command lines that the help begins with."""
+
     def error(self, message: str) -> NoReturn:
-        command = f" {self.prog.partition(' ')[2]}".rstrip()
-        raise UsageError(message, hint=f"envkit{command} --help")
+        command = f"{self.prog} --help"
+        known = [flag for parser in self.with_parts() for flag in parser._option_string_actions if flag[:2] == "--"]
+        for word in message.split() if message.startswith("unrecognized arguments") else ():
+            if word.startswith("--") and (near := difflib.get_close_matches(word.partition("=")[0], known, 1, 0.7)):
+                raise UsageError(message, hint=f"did you mean {near[0]}? `{command}` has all flags")
+        raise UsageError(message, hint=command)
+
+    def with_parts(self) -> list[Parser]:
+        """This one and those of its sub-commands."""
+        parts = [action.choices.values() for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return [self, *(part for choices in parts for part in choices)]
+
+    def format_usage(self) -> str:
+        """One line: flags stand below, each with its meaning."""
+        words = [item for item in self._actions if not item.option_strings and item.help != argparse.SUPPRESS]
+        return f"usage: {' '.join([self.prog, '[FLAGS]', *map(_name, words)])}\n"
+
+    def format_help(self) -> str:
+        """What it does, examples, usage, words, its own flags, and those of every command."""
+        for action in self._actions:
+            if action.help == argparse.SUPPRESS:
+                action.help = argparse.SUPPRESS  # argparse asks by identity
+        formatter = self._get_formatter()
+        for group in self._action_groups:
+            formatter.start_section({"positional arguments": "words"}.get(group.title or "", group.title))
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        examples = "".join(f"  {line}\n" for line in self.examples)
+        parts = [f"{self.description}\n" if self.description else "", f"examples:\n{examples}" if examples else "",
+                 self.format_usage(), formatter.format_help()]  # fmt: skip
+        return "\n".join(part for part in parts if part)
 
     def taken(self) -> tuple[set[str], set[str]]:
         """(flags, destinations) that are declared already."""
@@ -74,3 +108,10 @@ class Parser(argparse.ArgumentParser):
                 switches.pop(action.dest, None)
             else:
                 yield word
+
+
+def _name(action: argparse.Action) -> str:
+    """A word in a line of usage."""
+    name = str(action.metavar or action.dest.upper()) if action.choices is None else "|".join(map(str, action.choices))
+    many = {"*": f"[{name} ...]", "+": f"{name} ...", "?": f"[{name}]", argparse.REMAINDER: f"[{name} ...]"}
+    return "COMMAND ..." if action.nargs == argparse.PARSER else many.get(str(action.nargs), name)

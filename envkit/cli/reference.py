@@ -22,7 +22,8 @@ def pages() -> dict[str, str]:
     """File name -> text."""
     from envkit.spec.schema import generate
 
-    return {"commands.md": "\n".join(_commands()), "yaml.md": yaml_page(generate("environment")), "diagnostics.md": page()}
+    yaml = yaml_page(generate("environment"))
+    return {"commands.md": "\n".join(_commands()), "yaml.md": yaml, "diagnostics.md": page()}
 
 
 def _commands() -> Iterator[str]:

@@ -46,8 +46,6 @@ def add_volume(parser: argparse.ArgumentParser) -> None:
     filling.add_argument("archive", metavar="FILE", help="- is stdin; compressed archives are recognised")
     for part in (back, filling):
         part.add_argument("--stop", action="store_true", help="stop what has the volume, and start it afterwards")
-    for part in (listing, removing, kept, taking, back, out, filling):
-        part.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
 
 
 def volume(context: Context) -> int:

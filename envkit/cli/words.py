@@ -32,6 +32,9 @@ _KNOWN = frozenset({"action", "choices", "const", "default", "dest", "help", "me
 class Words:
     """Declarations: the part of argparse.ArgumentParser that commands use."""
 
+    suppress = SUPPRESS
+    """The very object that means it: argparse asks by identity."""
+
     def __init__(self) -> None:
         self._flags: dict[str, dict[str, Any]] = {}
         self._all: list[dict[str, Any]] = []
@@ -62,6 +65,10 @@ class Words:
         """Everything else that argparse has: declined."""
         self._plain = False
         return lambda *_, **__: Words()
+
+    def with_parts(self) -> list[Words]:
+        """See Parser: a command with sub-commands is argparse's."""
+        return [self]
 
     def taken(self) -> tuple[set[str], set[str]]:
         """(flags, destinations) that are declared already."""

@@ -25,7 +25,7 @@ CONTEXT: Any = SimpleNamespace(backend=SimpleNamespace(volumes=lambda name: [VOL
         ("volume restore data ", ["one"]),
         ("volume restore shop_data o", ["one"]),
         ("volume rm shop_data@", ["shop_data@one"]),
-        ("volume snapshot --pa", ["--pause"]),
+        ("volume snapshot --pa", ["--parallel", "--pause"]),
         ("volume import data --st", ["--stop"]),
         ("image ins", ["inspect"]),
         ("down --vol", ["--volumes"]),
