@@ -187,5 +187,10 @@ def _short_volume(item: Any) -> Any:
     options = rest.pop("bind", None)
     if set(rest) - {"type", "source", "target", "read_only"} or options not in (None, {"create_host_path": True}):
         return item
+    source = str(rest.get("source") or "")
+    if rest["type"] == "bind" and not source.startswith((".", "/", "~")):
+        if "$" in source or not source:
+            return item
+        rest["source"] = f"./{source}"
     parts: Sequence[str] = [str(rest[key]) for key in ("source", "target") if key in rest]
     return ":".join([*parts, *(["ro"] if rest.get("read_only") else [])])
