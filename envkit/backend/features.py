@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @value
 class Feature:
     """One row. kind: of the resource; path: where its canonical spec has it (`networks.*.aliases`, `mounts[].type`);
-    name: as the YAML writes it; example: keys of a spec that asks for it; asks: whether a value found at path does."""
+    name: as the YAML writes it; example: keys of a spec that asks for it; asks: whether a value found at path does;
+    unless: what the mapping around it says where it is honoured by everybody."""
 
     kind: str
     path: str
@@ -30,6 +31,7 @@ class Feature:
     example: Mapping[str, Any]
     asks: Callable[[Any], bool] = bool
     variant: str = ""
+    unless: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -71,10 +73,13 @@ def not_quite(
     return Limit(Severity.WARNING, why, hint, since, filled_in)
 
 
-def _service(path: str, example: Any, name: str = "", asks: Callable[[Any], bool] = bool, variant: str = "") -> Feature:
+def _service(
+    path: str, example: Any, name: str = "", asks: Callable[[Any], bool] = bool, variant: str = "",
+    unless: Mapping[str, Any] | None = None,
+) -> Feature:  # fmt: skip
     """A row for a key of a service; example: its value, or the whole keys where path is a deep one."""
     keys = example if isinstance(example, dict) and ("." in path or "[" in path or variant) else {path: example}
-    return Feature("service", path, name or path, keys, asks, variant)
+    return Feature("service", path, name or path, keys, asks, variant, unless or {})
 
 
 def _is(*values: str) -> Callable[[Any], bool]:
@@ -170,7 +175,8 @@ FEATURES: tuple[Feature, ...] = (
     _service("mounts[].options", _mount(**{**_TMPFS, "options": ["nr_inodes=100"]}), "tmpfs: further options"),
     _service("mounts[].type", _mount(type="image", source="busybox:test", target="/mnt/image"), "volumes: an image",
              _is("image"), "image"),
-    _service("mounts[].nosuid", _mount(**{**_BIND, "nosuid": True}), "volumes: nosuid, nodev, noexec"),
+    _service("mounts[].nosuid", _mount(**{**_BIND, "nosuid": True}), "volumes: nosuid, nodev, noexec",
+             unless={"type": "tmpfs"}),
     _service("volumes_from", ["other"]),
     _service("devices", [{"source": "/dev/null", "target": "/dev/zilch", "permissions": "rwm"}]),
     _service("device_cgroup_rules", ["c 1:3 mr"]),
@@ -269,8 +275,8 @@ BY_ID = {feature.id: feature for feature in FEATURES}
 
 def find(feature: Feature, spec: Mapping[str, Any]) -> Iterator[str]:
     """The paths in a spec that ask for the feature, as origins name them (`mounts[0].type`)."""
-    for path, found in _walk(spec, _parts(feature.path), ""):
-        if feature.asks(found):
+    for path, found, around in _walk(spec, _parts(feature.path), "", {}):
+        if feature.asks(found) and not any(around.get(key) == value for key, value in feature.unless.items()):
             yield path
 
 
@@ -278,17 +284,19 @@ def _parts(path: str) -> list[str]:
     return path.replace("[]", ".[]").split(".")
 
 
-def _walk(found: Any, parts: Sequence[str], path: str) -> Iterator[tuple[str, Any]]:
+def _walk(
+    found: Any, parts: Sequence[str], path: str, around: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     if not parts:
-        yield path, found
+        yield path, found, around
         return
     first, *rest = parts
     if first == "[]":
         for index, item in enumerate(found if isinstance(found, (list, tuple)) else ()):
-            yield from _walk(item, rest, f"{path}[{index}]")
+            yield from _walk(item, rest, f"{path}[{index}]", {})
     elif isinstance(found, dict):
         for key in found if first == "*" else (first,) if first in found else ():
-            yield from _walk(found[key], rest, f"{path}.{key}" if path else str(key))
+            yield from _walk(found[key], rest, f"{path}.{key}" if path else str(key), found)
 
 
 def check(

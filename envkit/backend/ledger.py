@@ -3,8 +3,8 @@
 containers: id -> {"spec", "fingerprint", "facts"}: what was last applied to a container, where that is not what its
 labels say, and what it looked like afterwards (an engine adds defaults, and drops limits that the kernel lacks).
 instances, networks, volumes: address -> {"spec", "fingerprint"} of what was there, so that what has vanished is named.
-images: name -> {"spec", "fingerprint", "id"}. owed: address -> the paths for whose sake it is to be restarted. All of
-it may be lost: drift is then seen by the labels alone.
+images: name -> {"spec", "fingerprint", "id"}. pulled: reference -> when its registry was asked last. owed: address ->
+the paths for whose sake it is to be restarted. All of it may be lost: drift is then seen by the labels alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envkit.backend.engine_api import EngineAddress
     from envkit.host.home import Home
 
-_PARTS = ("containers", "objects", "images", "stopped", "owed")
+_PARTS = ("containers", "objects", "images", "stopped", "owed", "pulled")
 
 
 class Ledger:
@@ -97,6 +97,13 @@ class Ledger:
 
     def forget_image(self, name: str) -> None:
         self._data["images"].pop(name, None)
+
+    def pulled(self, reference: str) -> float:
+        """When a registry was asked about it last, in seconds since the epoch; 0: never."""
+        return float(self._data["pulled"].get(reference) or 0.0)
+
+    def note_pulled(self, reference: str, when: float) -> None:
+        self._data["pulled"][reference] = when
 
     @property
     def images(self) -> Mapping[str, Mapping[str, Any]]:

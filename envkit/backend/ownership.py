@@ -6,13 +6,16 @@ docker compose v2 writes them); envkit itself reads only its own.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from envkit.address import Address
-from envkit.spec.environment import Environment, Resource
+from envkit.lean import json
 from envkit.values import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from envkit.spec.environment import Environment, Resource
 
 COMPOSE = "com.docker.compose."
 ENVIRONMENT = "envkit.environment"

@@ -76,7 +76,10 @@ def take_down(
             terminal.out(f"Nothing to remove: there is nothing of {environment.name}.")
         code = 0
     else:
-        code = carry_out(context, made, environment, NoMaterials(), Manner(timeout=timeout, drop_anonymous=volumes))
+        code = carry_out(
+            context, made, environment, NoMaterials(), Manner(timeout=timeout, drop_anonymous=volumes),
+            observed=observed,
+        )  # fmt: skip
     if images and not code and not context.options.dry_run:
         _remove_images(context, whole, services, everything=images == "all")
     return code

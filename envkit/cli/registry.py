@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envkit.errors import EnvkitError, UsageError
 from envkit.values import replace
@@ -58,7 +58,8 @@ def add_image_pull(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="REFERENCE")
     parser.add_argument("-q", "--quiet", action="store_true", help="print only errors")
     parser.add_argument("--platform", default="", metavar="OS/ARCH", help="another platform than this machine's")
-    parser.add_argument("--policy", choices=("always", "missing"), default="always")
+    parser.add_argument("--policy", choices=("always", "missing"), default="always",
+                        help="ask the registry always (the default), or only for what is missing")
 
 
 def image_pull(context: Context) -> int:
@@ -103,6 +104,13 @@ def _run(context: Context, jobs: Sequence[Job], verb: str, quiet: bool, lenient:
             from envkit.image.push import push as push_image
 
             return push_image(store, job.reference, emit=emit, address=job.address, environ=context.environ)
+        if context.backend.name in ("docker", "podman"):
+            engine: Any = context.backend
+            found: str = engine.pull_image(
+                job.reference, policy=job.policy, platform=job.platform, pinned=job.pinned, emit=emit,
+                address=job.address,
+            )  # fmt: skip
+            return found
         from envkit.image.fetch import ensure
 
         return ensure(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 from envkit.config.template import variables
 from envkit.config.tree import Map, Origin, origin_of
 from envkit.diagnostics import Diagnostic, Severity
 from envkit.errors import InputError
-from envkit.lean import pattern
+from envkit.lean import pattern, sha256
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
     from envkit.config.model import Model
 
 _NOT_HASHED = ("build", "pull_policy", "scale", "depends_on", "profiles")
@@ -113,7 +114,7 @@ def service_hash(service: Map) -> str:
     text = json.dumps(hashed, separators=(",", ":"), ensure_ascii=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Provenance:

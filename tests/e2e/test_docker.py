@@ -16,6 +16,7 @@ from tests.support.certificates import authority, certificate, client
 from tests.support.dockerd import Dockerd
 from tests.support.project import Outcome, Project
 from tests.support.proxy import Proxy
+from tests.support.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.dockerd]
 PORT = 18937
@@ -295,3 +296,47 @@ def test_ssh_and_contexts(site: Callable[..., Site], tmp_path: Path) -> None:
     subprocess.run(["docker", *words], env={**one.engine.environ, **config}, check=True, capture_output=True)
     one.run("plan", "--expect-no-changes", "--context", "here", also=config).assert_success()
     one.run("plan", "--context", "gone", also=config).assert_failure("A docker context does not exist")
+
+
+def test_registries_are_asked_as_the_pull_policy_says(site: Callable[..., Site], tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    name = f"{registry.host}/app:1"
+
+    def publish(version: str) -> None:
+        docker = there.engine.docker
+        made = docker("create", "--env", f"VERSION={version}", "busybox:test", "/bin/sleep", "1000").strip()
+        docker("commit", made, name)
+        docker("rm", made)
+        docker("push", "-q", name)
+        docker("rmi", name)
+
+    def version() -> str:
+        return there.run("exec", "-T", "web", "sh", "-c", "echo $VERSION").assert_success().stdout.strip()
+
+    there = site({"compose.yaml": f"""
+        name: pulls
+        services: {{web: {{image: "{name}", pull_policy: always, init: true}}}}
+        """})
+    try:
+        publish("one")
+        there.run("pull").assert_success()
+        assert name in there.engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+        there.run("apply").assert_success()
+        there.run("plan", "--expect-no-changes").assert_success()
+        identity = there.engine.docker("inspect", "--format", "{{.Id}}", name).strip()
+        publish("two")
+        there.engine.docker("tag", identity, name)
+        there.run("plan").assert_success().assert_text("image_digest", "service.web")
+        there.run("apply").assert_success()
+        assert version() == "two"
+        there.run("plan", "--expect-no-changes").assert_success()
+        there.project.write({"compose.yaml": f"""
+            name: pulls
+            services: {{web: {{image: "{name}", pull_policy: weekly, init: true}}}}
+            """})
+        publish("three")
+        there.engine.docker("tag", there.engine.docker("inspect", "-f", "{{.Image}}", "pulls-web-1").strip(), name)
+        there.run("plan", "--expect-no-changes").assert_success()  # it was asked just now
+    finally:
+        there.run("down", "--timeout", "0").assert_success()
+        registry.stop()

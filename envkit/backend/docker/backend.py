@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         VolumeData,
         VolumeInfo,
     )
+    from envkit.backend.docker.look import Seen
     from envkit.events import Emit
     from envkit.host.home import Home
     from envkit.observed.state import Instance, ObservedState
@@ -38,6 +39,7 @@ class Docker:
         self.home = home
         self.name = name
         self._address = address
+        self._seen: Seen | None = None
 
     @cached_property
     def engine(self) -> Engine:
@@ -60,7 +62,12 @@ class Docker:
     ) -> ObservedState:
         from envkit.backend.docker.observe import observe
 
-        return observe(self.engine, self.home, environment, thorough=thorough)
+        state, containers = observe(self.engine, self.home, environment, thorough=thorough, only=only)
+        if only is None:
+            from envkit.backend.docker.look import Seen
+
+            self._seen = Seen(environment.name, state.at, containers)
+        return state
 
     def session(
         self, environment: Environment, *, materials: Materials, emit: Emit, parallel: int, lock_timeout: float | None
@@ -69,11 +76,28 @@ class Docker:
 
         return opened(
             self.engine, self.home, environment, materials=materials, emit=emit, width=parallel,
-            lock_timeout=lock_timeout,
+            lock_timeout=lock_timeout, seen=self._seen,
         )  # fmt: skip
 
     def maintain(self, environment: str) -> None:
-        """The engine looks after its containers by itself."""
+        """The engine looks after its containers by itself; when registries were asked is remembered."""
+        from envkit.backend.docker.policy import remember
+
+        remember(self.engine, self.home, environment)
+
+    def pull_image(
+        self, reference: str, *, policy: str, platform: str, pinned: str, emit: Emit, address: str
+    ) -> str:
+        """Let the engine pull an image (policy `missing`: where it has none); the engine's id of it."""
+        from envkit.backend.docker.images import pull
+        from envkit.backend.docker.look import quoted
+
+        path = f"/images/{quoted(reference)}/json"
+        found = self.engine.get_all(path)[0] if policy == "missing" else None
+        if found is None:
+            pull(self.engine, reference, pinned=pinned, platform=platform, address=address, emit=emit)
+            found = self.engine.get(path)
+        return str(found["Id"])
 
     def forget(self, environment: str) -> None:
         from envkit.backend.ledger import Ledger

@@ -15,29 +15,14 @@ if TYPE_CHECKING:
     from envkit.spec.environment import Environment, Resource
 
 
-_KEPT_POLICIES = frozenset({"", "missing", "if_not_present", "never", "build"})
-
-
 def check(engine: Engine, backend: str, environment: Environment) -> Sequence[Diagnostic]:
     """Everything about the environment that this engine cannot do."""
     found = list(features.check(DECLARATIONS[backend], environment, version=lambda: engine.version))
-    found += _policies(environment)
     for resource in environment.services.values():
         found += _service(engine, resource)
         if backend == "docker" and not environment.hardened:
             found += _copy_up(resource)
     return found
-
-
-def _policies(environment: Environment) -> Iterator[Diagnostic]:
-    for resource in environment.resources.values():
-        policy = str(resource.spec.get("pull_policy") or "")
-        if resource.address.kind == "image" and "reference" in resource.spec and policy not in _KEPT_POLICIES:
-            yield _say(
-                resource, Severity.WARNING, "unsupported-pull-policy", "pull_policy",
-                f"image {resource.address.name!r}: `pull_policy: {policy}`: the engine pulls what it lacks and asks no "
-                "registry about what it has", f"`docker pull {resource.spec['reference']}`, then `envkit apply`",
-            )  # fmt: skip
 
 
 def _copy_up(resource: Resource) -> Iterator[Diagnostic]:

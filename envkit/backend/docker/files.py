@@ -7,9 +7,7 @@ materials and the container's own users.
 
 from __future__ import annotations
 
-import io
 import posixpath
-import tarfile
 
 from envkit.errors import NotFoundError
 
@@ -58,6 +56,9 @@ def archives(
 ) -> Iterator[tuple[str, bytes]]:  # fmt: skip
     """(directory, tar) for PUT /containers/ID/archive: one per volume, the rest below /. owner: of files that say
     nothing; identify(table, name): the number of a `uid` or `gid` that is a name."""
+    import io
+    import tarfile
+
     places: dict[str, list[tuple[str, Mapping[str, Any], bytes]]] = {}
     for item, content in files:
         directory, _, name = posixpath.normpath(item["target"]).rpartition("/")

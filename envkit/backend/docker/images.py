@@ -6,6 +6,8 @@ archive; every other image the engine pulls itself, with the caller's credential
 
 from __future__ import annotations
 
+import time
+
 from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.docker.look import quoted
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 @value
 class Images:
     """digests: image key or reference -> the engine's id; resources: those that the engine has; offered: see
-    ObservedState."""
+    ObservedState; pins: of envkit.lock."""
 
     digests: Mapping[str, str]
     resources: Mapping[Address, ObservedResource]
     offered: Mapping[str, str]
+    pins: Mapping[str, str]
 
 
 def wanted_images(environment: Environment, ledger: Ledger) -> list[str]:
@@ -75,7 +78,7 @@ def observe_images(environment: Environment, ledger: Ledger, found: Mapping[str,
     for name, inspection in found.items():
         if inspection is not None and name not in digests and environment.get("image", name) is None:
             digests.setdefault(name, str(inspection["Id"]))
-    return Images(digests, resources, offered)
+    return Images(digests, resources, offered, pins or {})
 
 
 def _pins(environment: Environment) -> Mapping[str, str]:
@@ -182,8 +185,15 @@ class Supply:
                 "`docker load` brings it from an archive; another `pull_policy` from its registry",
             )  # fmt: skip
         try:
-            self._pull(reference, pinned, str(spec.get("platform") or ""), change)
+            pull(
+                self.engine, reference, pinned=pinned, platform=str(spec.get("platform") or ""),
+                address=str(change.address), emit=self.emit,
+            )  # fmt: skip
         except EnvkitError as error:
+            if found is not None and not pinned and policy not in ("always", ""):
+                text = f"{error.summary}: {getattr(error, 'message', error.detail)}; the image that is here is used"
+                self.emit(Event(EventKind.WARNING, str(change.address), "pull", text))
+                return str(found["Id"])
             from envkit.backend.docker.blame import wanted_by
 
             raise ApplyError(
@@ -191,37 +201,8 @@ class Supply:
                 f"{reference}: {getattr(error, 'message', error)}{wanted_by(self.environment, change.resource)}",
                 "check its name, and `docker login` to its registry", address=str(change.address),
             ) from error  # fmt: skip
+        self.ledger.note_pulled(reference, time.time())
         return str(self.identity(change.address.name)["Id"])
-
-    def _pull(self, reference: str, pinned: str, platform: str, change: Change) -> None:
-        from envkit.backend.credentials import auth_header
-        from envkit.image.reference import parse
-
-        parsed = parse(reference)
-        repository = f"{parsed.domain}/{parsed.path}"
-        tag = pinned or parsed.digest or parsed.tag or "latest"
-        told = ""
-        for row in self.engine.lines(
-            "POST", "/images/create", timeout=600.0, headers=auth_header(parsed.domain), fromImage=repository,
-            tag=tag, platform=platform or None,
-        ):  # fmt: skip
-            detail = row.get("progressDetail") or {}
-            text = " ".join(str(row[key]) for key in ("id", "status") if row.get(key))
-            if text and text != told:
-                told = text
-                data = {"bytes": detail.get("current"), "of": detail.get("total")} if detail else {}
-                self.emit(Event(EventKind.PROGRESS, str(change.address), "pull", text, data))
-        if pinned and not parsed.digest:
-            self._tag(f"{repository}@{pinned}", reference)
-
-    def _tag(self, identity: str, reference: str) -> None:
-        from envkit.image.reference import parse
-
-        parsed = parse(reference)
-        self.engine.post(
-            f"/images/{quoted(identity)}/tag", idempotent=True, repo=f"{parsed.domain}/{parsed.path}",
-            tag=parsed.tag or "latest",
-        )  # fmt: skip
 
     # -- from envkit's store
 
@@ -239,7 +220,7 @@ class Supply:
         from envkit.image.store import Store
 
         if self._inspect(image.config_digest) is not None:
-            self._tag(image.config_digest, name)
+            tag_as(self.engine, image.config_digest, name)
         else:
             self.engine.upload("/images/load", stream(Store(self.home), [name]), method="POST", quiet=True)
         found = self._inspect(name)
@@ -267,6 +248,45 @@ class Supply:
             pull="bases" in change.renew,
         )  # fmt: skip
         return self._send(store.image(digest), str(spec["name"]))
+
+
+def pull(
+    engine: Engine, reference: str, *, pinned: str = "", platform: str = "", address: str = "", emit: Emit
+) -> None:  # fmt: skip
+    """Let the engine pull, with the caller's credentials. pinned: the digest that the name must mean afterwards. Raises
+    what the engine says."""
+    from envkit.backend.credentials import auth_header
+    from envkit.backend.docker.policy import forget
+    from envkit.image.reference import parse
+
+    parsed = parse(reference)
+    repository = f"{parsed.domain}/{parsed.path}"
+    tag = pinned or parsed.digest or parsed.tag or "latest"
+    told = ""
+    for row in engine.lines(
+        "POST", "/images/create", timeout=600.0, headers=auth_header(parsed.domain), fromImage=repository,
+        tag=tag, platform=platform or None,
+    ):  # fmt: skip
+        detail = row.get("progressDetail") or {}
+        text = " ".join(str(row[key]) for key in ("id", "status") if row.get(key))
+        if text and text != told:
+            told = text
+            data = {"bytes": detail.get("current"), "of": detail.get("total")} if detail else {}
+            emit(Event(EventKind.PROGRESS, address, "pull", text, data))
+    if pinned and not parsed.digest:
+        tag_as(engine, f"{repository}@{pinned}", reference)
+    forget(engine, reference)
+
+
+def tag_as(engine: Engine, identity: str, reference: str) -> None:
+    """Let a name mean an image of the engine."""
+    from envkit.image.reference import parse
+
+    parsed = parse(reference)
+    engine.post(
+        f"/images/{quoted(identity)}/tag", idempotent=True, repo=f"{parsed.domain}/{parsed.path}",
+        tag=parsed.tag or "latest",
+    )  # fmt: skip
 
 
 def _within(directory: str, resource: Resource) -> Callable[[str], str]:

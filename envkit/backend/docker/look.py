@@ -5,11 +5,12 @@ from __future__ import annotations
 from envkit.address import Address
 from envkit.backend import ownership
 from envkit.backend.docker import names
+from envkit.backend.engine_api.quoting import quoted as percent_encoded
 from envkit.values import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from envkit.backend.engine_api import Engine
@@ -25,15 +26,28 @@ class Found:
     images: Mapping[str, Mapping[str, Any] | None]
 
 
-def look(engine: Engine, environment: str, images: Iterable[str] = ()) -> Found:
-    """Everything of the environment, with the images that are asked for by name or id."""
+@value
+class Seen:
+    """containers: the inspections of all the containers of an environment; at: seconds since the epoch before it."""
+
+    environment: str
+    at: float
+    containers: Sequence[Mapping[str, Any]]
+
+
+def look(
+    engine: Engine, environment: str, images: Iterable[str] = (), only: Collection[Address] | None = None
+) -> Found:
+    """Everything of the environment, with the images that are asked for by name or id. only: of the containers, those
+    of these addresses."""
     asked = list(dict.fromkeys(images))
     query = {"filters": names.of_environment(environment)}
     listed, networks, volumes, *found = engine.get_all(
         ("/containers/json", {**query, "all": True}), ("/networks", query), ("/volumes", query),
         *(f"/images/{quoted(name)}/json" for name in asked),
     )  # fmt: skip
-    inspected = inspect(engine, [row["Id"] for row in listed or ()])
+    rows = [row for row in listed or () if only is None or address_of(row) in only]
+    inspected = inspect(engine, [row["Id"] for row in rows])
     return Found(inspected, networks or (), (volumes or {}).get("Volumes") or (), dict(zip(asked, found, strict=True)))
 
 
@@ -51,9 +65,7 @@ def inspect(engine: Engine, identities: Sequence[str]) -> list[dict[str, Any]]:
 
 def quoted(name: str) -> str:
     """An image's name in a path."""
-    from urllib.parse import quote
-
-    return quote(name, safe="/:@")
+    return percent_encoded(name, safe="/:@")
 
 
 def labels_of(item: Mapping[str, Any]) -> Mapping[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from envkit.backend import ownership
 from envkit.backend.base import Usage, VolumeInfo
@@ -36,6 +35,8 @@ def usage(engine: Engine, environment: str) -> list[Usage]:
             return _usage(_called(item), engine.get(f"/containers/{item['Id']}/stats", stream=False))
         except EngineNotFoundError:
             return None
+
+    from concurrent.futures import ThreadPoolExecutor
 
     items = _alive(engine, environment)
     with ThreadPoolExecutor(_WIDTH, "envkit") as pool:

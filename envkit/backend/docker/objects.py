@@ -6,6 +6,7 @@ from envkit.backend import ownership
 from envkit.backend.docker import encode_network, look, names
 from envkit.backend.engine_api import EngineConflictError, EngineError, EngineNotFoundError
 from envkit.errors import ConflictError, NotFoundError
+from envkit.lean import suppress
 from envkit.plan.model import Action
 
 TYPE_CHECKING = False
@@ -33,12 +34,19 @@ class Objects:
         """One network. The engine changes nothing about a network: it is made anew around the containers in it."""
         address, resource = change.address, change.resource
         if change.action is Action.DELETE or resource is None:
-            name = self._present_name(change)
-            self._disconnect_all(name)
-            self.engine.delete(f"/networks/{name}") if self._find("networks", name) else None
+            self._remove_network(self._present_name(change))
             self.ledger.forget_object(address)
             return
         name = names.object_name(self.environment.name, address, resource.spec)
+        if change.action is Action.CREATE and not resource.spec.get("external"):
+            try:
+                self._create_network(resource)
+            except EngineError:  # there is one of that name
+                if self._find("networks", name) is None:
+                    raise
+            else:
+                self.ledger.note_object(address, resource.spec, resource.fingerprint)
+                return
         present = self._find("networks", name)
         if resource.spec.get("external"):
             if present is None:
@@ -53,27 +61,30 @@ class Objects:
         if change.action is not Action.CREATE and (before := self._present_name(change)) != name:
             self._remove_network(before)
         joined = self._remove_network(name) if present is not None else []
-        labels = {**(resource.spec.get("labels") or {}), **self._labels(resource)}
-        self.engine.post(
-            "/networks/create", encode_network.network(self.environment.name, address.name, resource.spec, labels)
-        )
+        self._create_network(resource)
         for container, settings in joined:
             self.engine.post(f"/networks/{name}/connect", {"Container": container, "EndpointConfig": settings})
         self.ledger.note_object(address, resource.spec, resource.fingerprint)
 
+    def _create_network(self, resource: Resource) -> None:
+        labels = {**(resource.spec.get("labels") or {}), **self._labels(resource)}
+        key = resource.address.name
+        body = encode_network.network(self.environment.name, key, resource.spec, labels)
+        self.engine.post("/networks/create", body)
+
     def _remove_network(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        joined = self._disconnect_all(name)
-        try:
+        """Take every container out of the network, and remove it; how each was in it."""
+        found = self._find("networks", name)
+        if found is None:
+            return []
+        joined = self._disconnect_all(name, found)
+        with suppress(EngineNotFoundError):
             self.engine.delete(f"/networks/{name}")
-        except EngineNotFoundError:
-            return joined
         return joined
 
-    def _disconnect_all(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """Take every container out of the network; how each was in it."""
-        found = self._find("networks", name)
+    def _disconnect_all(self, name: str, found: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         joined = []
-        for identity in (found or {}).get("Containers") or {}:
+        for identity in found.get("Containers") or {}:
             inspection = self.engine.get_all(f"/containers/{identity}/json")[0]
             if inspection is None:
                 continue
@@ -92,6 +103,14 @@ class Objects:
             self.ledger.forget_object(address)
             return
         name = names.object_name(self.environment.name, address, resource.spec)
+        if change.action is Action.CREATE and not resource.spec.get("external"):
+            try:
+                self._check_owner("volume", name, self._create_volume(resource))
+            except EngineConflictError:  # there is one of another driver
+                self._check_owner("volume", name, self._find("volumes", name) or {})
+                raise
+            self.ledger.note_object(address, resource.spec, resource.fingerprint)
+            return
         present = self._find("volumes", name)
         if resource.spec.get("external"):
             if present is None:
@@ -101,14 +120,17 @@ class Objects:
             self._remove_volume(name)
             present = None
         if present is None:
-            labels = {**(resource.spec.get("labels") or {}), **self._labels(resource)}
-            self.engine.post(
-                "/volumes/create", encode_network.volume(self.environment.name, address.name, resource.spec, labels),
-                idempotent=True,
-            )  # fmt: skip
+            self._create_volume(resource)
         else:
             self._check_owner("volume", name, present)
         self.ledger.note_object(address, resource.spec, resource.fingerprint)
+
+    def _create_volume(self, resource: Resource) -> Mapping[str, Any]:
+        """The volume that is there now, be it another's."""
+        labels = {**(resource.spec.get("labels") or {}), **self._labels(resource)}
+        body = encode_network.volume(self.environment.name, resource.address.name, resource.spec, labels)
+        found: Mapping[str, Any] = self.engine.post("/volumes/create", body, idempotent=True)
+        return found
 
     def _remove_volume(self, name: str) -> None:
         try:

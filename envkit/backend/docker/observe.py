@@ -9,13 +9,14 @@ from envkit.backend import ownership
 from envkit.backend.docker import adopted, facts, look, names
 from envkit.backend.docker.images import observe_images, wanted_images
 from envkit.backend.docker.podman import probed
+from envkit.backend.docker.policy import offered
 from envkit.backend.docker.written import first_written
 from envkit.backend.ledger import Ledger
 from envkit.observed.state import Health, Instance, InstanceState, ObservedResource, ObservedState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from envkit.backend.engine_api import Engine
@@ -27,11 +28,15 @@ FEW = 16
 """So many containers are asked what they have written: an engine may walk through their whole roots for it."""
 
 
-def observe(engine: Engine, home: Home, environment: Environment, *, thorough: bool = True) -> ObservedState:
-    """The environment as it is. A look that need not be thorough leaves out what containers have written."""
+def observe(
+    engine: Engine, home: Home, environment: Environment, *, thorough: bool = True,
+    only: Collection[Address] | None = None,
+) -> tuple[ObservedState, Sequence[Mapping[str, Any]]]:  # fmt: skip
+    """The environment as it is, and the inspections of its containers. A look that need not be thorough leaves out what
+    containers have written. only: of the containers, those of these addresses."""
     at = time.time()
     ledger = Ledger(home, engine.address, environment.name)
-    found = look.look(engine, environment.name, wanted_images(environment, ledger))
+    found = look.look(engine, environment.name, wanted_images(environment, ledger), only)
     resources: dict[Address, ObservedResource] = {}
     for kind, rows in (("network", found.networks), ("volume", found.volumes)):
         for row in rows:
@@ -39,10 +44,13 @@ def observe(engine: Engine, home: Home, environment: Environment, *, thorough: b
                 resources[item.address] = item
     images = observe_images(environment, ledger, found.images)
     resources.update(images.resources)
+    changed = offered(engine, environment, ledger, found.images, images.pins) if only is None else {}
+    changed |= images.offered
     keys = look.network_keys(environment.name, found.networks, _network_names(environment))
     present, _ = look.instances(found.containers)
     generation = 0
-    files = first_written(engine, present.values()) if thorough and len(present) <= FEW else {}
+    asked = _may_write(present.values()) if len(present) <= FEW else []
+    files = first_written(engine, asked) if thorough else {}
     for address, inspection in present.items():
         written = files.get(str(inspection["Id"]))
         resources[address] = service = _service(environment, address, inspection, ledger, keys, found.images, written)
@@ -50,7 +58,13 @@ def observe(engine: Engine, home: Home, environment: Environment, *, thorough: b
     for address in _vanished(environment, resources, ledger):
         kept = ledger.object(address)
         resources[address] = ObservedResource(address, kept["spec"], kept["fingerprint"], missing=True)
-    return ObservedState(environment.name, resources, images.digests, generation, images.offered, thorough, at)
+    whole = thorough or not asked  # another look would see no more
+    state = ObservedState(environment.name, resources, images.digests, generation, changed, whole, at)
+    return state, found.containers
+
+
+def _may_write(items: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [item for item in items if not (item.get("HostConfig") or {}).get("ReadonlyRootfs")]
 
 
 def _network_names(environment: Environment) -> dict[str, str]:
@@ -66,21 +80,22 @@ def _object(
     """A network or volume. What Compose made is taken for what the files say, where it is no different."""
     labels = look.labels_of(row)
     owner = ownership.owner_of(labels)
+    known = {"name": row["Name"], **({"network_id": row["Id"]} if "Id" in row else {})}
     if owner is not None:
         later = ledger.object(owner.address)
         moved = bool(later) and later["spec"].get("name", row["Name"]) == row["Name"]
         spec, mark = (later["spec"], later["fingerprint"]) if moved else (owner.spec, owner.fingerprint)
-        return ObservedResource(owner.address, spec, mark, attributes={"name": row["Name"]})
+        return ObservedResource(owner.address, spec, mark, attributes=known)
     key = labels.get(f"{ownership.COMPOSE}{kind}")
     if not key:
         return None
     address = Address(kind, key)
     resource = environment.resources.get(address)
     if resource is None:
-        return ObservedResource(address, {"name": row["Name"]}, "", attributes={"name": row["Name"]})
+        return ObservedResource(address, {"name": row["Name"]}, "", attributes=known)
     expected, actual = facts.differences(*adopted.object_facts(environment.name, address, resource.spec, row))
     return ObservedResource(
-        address, resource.spec, resource.fingerprint, expected, actual, attributes={"name": row["Name"]}
+        address, resource.spec, resource.fingerprint, expected, actual, attributes=known
     )
 
 

@@ -7,8 +7,6 @@ gets its name at the last moment: what bears a scratch name was cut off, and the
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterable, Mapping, Sequence
 
 from envkit.address import Address
 from envkit.backend import ownership
@@ -22,6 +20,7 @@ from envkit.backend.docker import (
     names,
     oneoff,
     places,
+    removal,
     succession,
     update,
 )
@@ -35,6 +34,7 @@ from envkit.values import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from envkit.backend.base import Materials
@@ -73,6 +73,10 @@ class Services:
         self._oneoffs: list[Mapping[str, Any]] = []
         self._images: dict[str, Mapping[str, Any]] = {}
         self.place = places.place_of(environment)
+        self.take: Callable[[Address], Made | None] = lambda address: None
+        """What was made ahead for an address."""
+        self.note_stopped: Callable[[Address], None] = lambda address: None
+        """Told when a container that goes has stopped."""
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:
@@ -136,15 +140,22 @@ class Services:
         return owner is not None and owner.fingerprint == resource.fingerprint and alive
 
     def _replace(self, change: Change, resource: Resource, old: Mapping[str, Any] | None) -> None:
-        made = self.make(change.address, resource, old, renew=change.drop_anonymous, digest=change.image_digest)
+        made = self.take(change.address) if old is None else None
+        if made is None:
+            made = self.make(change.address, resource, old, renew=change.drop_anonymous, digest=change.image_digest)
+        leaving = None
         try:
             if old is not None:
-                self._remove(old, change, keep_volumes=True)
+                leaving = self._step_aside(old, change, resource)
             self.settle(made)
             if change.start:
                 hooks.pre_start(self, change.address, resource)
                 self.start(made.identity, change.address)
+            if leaving is not None:
+                leaving.finish()
         except BaseException:
+            if leaving is not None:
+                leaving.join()
             self.discard_made(made.identity)
             raise
         self._appeared(change.address, made.identity)
@@ -308,41 +319,39 @@ class Services:
         wait = None if timeout is None else math.ceil(timeout)
         self.engine.post(f"/containers/{identity}/stop", timeout=float(grace) + 60.0, idempotent=True, t=wait)
 
+    def _step_aside(self, old: Mapping[str, Any], change: Change, resource: Resource) -> removal.Beside:
+        """Stop a container whose successor is about to start, give its name away, and begin to remove it."""
+        self._stop_old(old, change)
+        with suppress(EngineNotFoundError):
+            final = ownership.instance_name(self.environment.name, change.address, resource.spec)
+            self.engine.post(f"/containers/{old['Id']}/rename", name=names.scratch_name(final))
+        return removal.Beside(lambda: self._discard_old(old, change, keep_volumes=True))
+
     def _remove(self, old: Mapping[str, Any], change: Change, *, keep_volumes: bool = False) -> None:
+        if self._stop_old(old, change):
+            if change.action is Action.DELETE:
+                self.note_stopped(change.address)
+            self._discard_old(old, change, keep_volumes=keep_volumes)
+
+    def _stop_old(self, old: Mapping[str, Any], change: Change) -> bool:
+        """Whether there is still something to remove."""
         spec = change.observed.spec if change.observed else {}
-        identity = str(old["Id"])
         if facts.state_of(str(old["State"].get("Status"))) not in (InstanceState.EXITED, InstanceState.CREATED):
             hooks.pre_stop(self.engine, old, spec, self.emit)
             try:
-                self.stop(identity, change.timeout, spec)
+                self.stop(str(old["Id"]), change.timeout, spec)
             except EngineNotFoundError:
-                return
+                return False
+        return True
+
+    def _discard_old(self, old: Mapping[str, Any], change: Change, *, keep_volumes: bool) -> None:
         self.discard(old, anonymous=change.drop_anonymous and not keep_volumes)
         if keep_volumes and change.drop_anonymous:
-            self._drop(places.anonymous_volumes(old))
+            removal.drop(self.engine, places.anonymous_volumes(old))
 
     def discard(self, item: Mapping[str, Any], *, anonymous: bool = False) -> None:
         """Remove a container at once, with the volumes of its files, and on demand its anonymous ones."""
-        identity = str(item["Id"])
-        for attempt in range(20):
-            try:
-                self.engine.delete(f"/containers/{identity}", force=True, v=anonymous)
-            except EngineNotFoundError:
-                break
-            except EngineConflictError:  # somebody else is removing it
-                if attempt == 19:
-                    raise
-                time.sleep(0.1)
-            else:
-                break
-        self._drop(places.file_volumes(self.engine, item))
-
-    def _drop(self, volumes: Iterable[str]) -> None:
-        for name in volumes:
-            try:
-                self.engine.delete(f"/volumes/{name}")
-            except (EngineNotFoundError, EngineConflictError):
-                continue  # gone, or mounted by somebody else as well (`volumes_from`)
+        removal.discard(self.engine, item, anonymous=anonymous)
 
     def discard_made(self, identity: str, *, anonymous: bool = False) -> None:
         inspection = self.engine.get_all(f"/containers/{identity}/json")[0]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event as Flag
 
 from envkit.address import Address
-from envkit.backend import ownership
+from envkit.backend import ownership, threads
 from envkit.backend.base import Done, Materials
 from envkit.backend.docker import look, names, objects, wait
+from envkit.backend.docker.ahead import Ahead
 from envkit.backend.docker.blame import named
 from envkit.backend.docker.images import Supply
+from envkit.backend.docker.leaving import Leaving
 from envkit.backend.docker.services import Services
 from envkit.backend.engine_api import Engine
 from envkit.backend.ledger import Ledger
@@ -33,7 +36,13 @@ if TYPE_CHECKING:
 _CLOCK = 0.02
 """Seconds by which a file's time may lag behind the clock."""
 
-_ORDER = ("volume", "network", "image", "service")
+FRESH = 1.0
+"""So old may a look be, in seconds, that is not repeated under the lock."""
+
+_MANY = 4
+"""Whoever wants fewer things at a time wants fewer stopped, too."""
+
+_ORDER = ("network", "volume", "image", "service")
 
 
 class DockerSession:
@@ -41,10 +50,10 @@ class DockerSession:
 
     def __init__(
         self, engine: Engine, home: Home, environment: Environment, *, materials: Materials, emit: Emit, width: int,
-        lock: Lock,
+        touched: float,
     ) -> None:  # fmt: skip
         self.engine = engine
-        self._lock = lock
+        self._touched = touched
         self.environment = environment
         self.emit = emit
         self._width = max(1, width)
@@ -52,6 +61,11 @@ class DockerSession:
         self._supply = Supply(engine, home, environment, self.ledger, materials, emit)
         self.services = Services(engine, environment, self.ledger, self._supply, materials, emit)
         self._objects = objects.Objects(engine, environment, self.ledger)
+        self._ahead = Ahead(self.services)
+        self._leaving = Leaving(engine)
+        self.services.take = self._ahead.take
+        self.services.note_stopped = self._leaving.note_stopped
+        self._coming: Sequence[Change] = ()
         self._serial = threading.Lock()
         self._deleted = False
 
@@ -77,12 +91,17 @@ class DockerSession:
                 error = named(change, problem)
             done(change, error)
 
-        if len(changes) <= 1 or self._width == 1:
-            for change in changes:
-                one(change)
+        width, (coming, self._coming) = self._width, (self._coming, ())
+        if width >= _MANY and all(change.action is Action.DELETE for change in changes):
+            width *= 4  # stopping is waiting
+        if not coming:
+            threads.for_each(one, changes, width)
             return
-        with ThreadPoolExecutor(min(self._width, len(changes)), "envkit") as pool:
-            list(pool.map(one, changes))
+        begun = threads.begin(one, changes, self._width)
+        self.services.foresee([change for change in coming if change.address.kind == "service"])
+        self._ahead.begin(coming, self._width)
+        for thread in begun:
+            thread.join()
 
     def _carry_out(self, change: Change) -> None:
         match change.address.kind:
@@ -91,10 +110,18 @@ class DockerSession:
             case "network":
                 with self._serial:  # subnets are given out one after the other in any case
                     if change.action is Action.DELETE:
+                        if self._leaving.is_gone(change.address):
+                            self.ledger.forget_object(change.address)
+                            return
                         self.services.discard_oneoffs(network=change.address.name)
                     self._objects.network(change)
             case "volume":
-                self._objects.volume(change)
+                try:
+                    self._objects.volume(change)
+                except BaseException:
+                    self._ahead.note_volume(change.address, done=False)
+                    raise
+                self._ahead.note_volume(change.address, done=True)
             case _:
                 self.services.apply(change)
 
@@ -103,20 +130,27 @@ class DockerSession:
             if paths := dragged(change):
                 self.ledger.note_owed(change.address, paths)
         self.ledger.save()
-        coming = [change for change in changes if change.address.kind == "service" and _makes(change)]
-        if coming:  # while the engine makes networks, which takes it longest
-            threading.Thread(target=self.services.foresee, args=(coming,), daemon=True).start()
+        self._leaving.announce(changes)
+        if any(change.address.kind == "network" for change in changes):  # which an engine takes longest to make
+            self._coming = [change for change in changes if _makes(change)]
 
     def wait(self, address: Address, condition: Condition, cancelled: Flag) -> None:
         wait.wait(self.engine, self.environment.name, address, condition, cancelled)
 
     def is_current(self, since: float) -> bool:
         """As far as this machine's lock tells: others write to the same engine without it."""
-        return self._lock.touched < since - _CLOCK
+        return self._touched < since - _CLOCK
 
-    def clear(self) -> None:
-        """Remove what a session that was cut off left behind."""
-        found = look.containers(self.engine, self.environment.name)
+    def clear(self, seen: look.Seen | None) -> None:
+        """Remove what a session that was cut off left behind. seen: what was looked at before the lock was taken."""
+        found: Sequence[Mapping[str, Any]]
+        if (
+            seen is not None and seen.environment == self.environment.name and self.is_current(seen.at)
+            and 0 <= time.time() - seen.at < FRESH
+        ):  # fmt: skip
+            found = seen.containers
+        else:
+            found = look.containers(self.engine, self.environment.name)
         _, left = look.instances(found)
         for item in left:
             self.services.discard(item)
@@ -124,6 +158,7 @@ class DockerSession:
 
     def close(self) -> None:
         """Keep what the engine cannot, or forget an environment that is no more."""
+        self._ahead.close()
         if self._deleted:
             listed, networks, volumes = self.engine.get_all(
                 ("/containers/json", {"all": True, "filters": names.of_environment(self.environment.name)}),
@@ -151,7 +186,7 @@ def _is_oneoff(row: Mapping[str, Any]) -> bool:
 @contextmanager
 def opened(
     engine: Engine, home: Home, environment: Environment, *, materials: Materials, emit: Emit, width: int,
-    lock_timeout: float | None,
+    lock_timeout: float | None, seen: look.Seen | None = None,
 ) -> Iterator[DockerSession]:  # fmt: skip
     """Take the lock and clear away what a cut-off session left."""
     ledger = Ledger(home, engine.address, environment.name)
@@ -160,22 +195,48 @@ def opened(
     def on_wait(holder: Mapping[str, Any]) -> None:
         emit(Event(EventKind.WAITING, message=f"waiting for the environment's lock, {describe(holder)}"))
 
+    touched = 0.0
     while not lock.held:
+        before = _changed(lock.path)
         make_directory(ledger.directory, 0o700)
+        made = _made(lock.path)
         lock.acquire(lock_timeout, on_wait)
         if not lock.is_current():  # its holder has taken the whole environment down
             lock.release()
+        touched = before if lock.touched == made else lock.touched
     try:
         session = DockerSession(
-            engine, home, environment, materials=materials, emit=emit, width=width, lock=lock
+            engine, home, environment, materials=materials, emit=emit, width=width, touched=touched
         )
-        session.clear()
+        session.clear(seen)
         try:
             yield session
         finally:
             _quietly(session.close, emit)
     finally:
         lock.release()
+
+
+def _changed(path: str) -> float:
+    """When a file that is not there may have been removed: the time of the nearest directory that is."""
+    while True:
+        path = os.path.dirname(path)
+        try:
+            return os.stat(path).st_mtime
+        except FileNotFoundError:
+            continue
+
+
+def _made(path: str) -> float:
+    """The time of the empty file that was made here, 0 where there is one already."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        return 0.0
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
 
 
 def _quietly(work: Callable[[], None], emit: Emit) -> None:

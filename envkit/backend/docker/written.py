@@ -30,7 +30,7 @@ def written(engine: Engine, items: Sequence[Mapping[str, Any]]) -> list[list[tup
 
 def first_written(engine: Engine, items: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Id -> the paths of the first files, with the last one "…" where there are more."""
-    asked = [item for item in items if not (item.get("HostConfig") or {}).get("ReadonlyRootfs")]
+    asked = list(items)
     found = {}
     for item, rows in zip(asked, written(engine, asked), strict=True):
         paths = [path for _, path in rows]

@@ -83,9 +83,11 @@ class Engine:
 
     # -- requests
 
-    def get(self, path: str, /, *, timeout: float | None = TIMEOUT, **query: Any) -> Any:
+    def get(
+        self, path: str, /, *, timeout: float | None = TIMEOUT, headers: Mapping[str, str] | None = None, **query: Any
+    ) -> Any:
         """The JSON of the answer, None when it has no body."""
-        return _json(self._ask("GET", self._versioned(path), query, timeout=timeout, retry=True))
+        return _json(self._ask("GET", self._versioned(path), query, timeout=timeout, retry=True, headers=headers))
 
     def get_all(self, *wanted: str | tuple[str, Mapping[str, Any]]) -> list[Any]:
         """The JSON of many answers, asked for at once: paths, or (path, query); None for what does not exist."""
@@ -271,9 +273,9 @@ def _json(answer: Any) -> Any:
 def _target(path: str, query: Mapping[str, Any]) -> str:
     if not query:
         return path
-    from urllib.parse import urlencode
+    from envkit.backend.engine_api.quoting import query as encoded
 
-    text = urlencode(_query(query), doseq=True)
+    text = encoded(_query(query))
     return f"{path}?{text}" if text else path
 
 

@@ -5,11 +5,10 @@ A look at an environment is two round trips however many containers it has, and 
 
 from __future__ import annotations
 
-import json
-
 from envkit.backend.engine_api.dial import CONNECT, dial
 from envkit.backend.engine_api.errors import EngineCutError
 from envkit.backend.engine_api.trouble import explained, refusal
+from envkit.lean import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from envkit.backend.engine_api.errors import EngineCutError, EngineUnreachableError, refused
+from envkit.lean import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
