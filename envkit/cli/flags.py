@@ -52,9 +52,9 @@ def parse(argv: Sequence[str]) -> tuple[Command | None, Namespace]:
 
     Raises UsageError for everything that cannot be understood.
     """
-    before, name, rest = _split(argv)
+    before, name, rest = split(argv)
     if name == "help":
-        before, name, rest = _split([*before, *rest, "--help"])
+        before, name, rest = split([*before, *rest, "--help"])
     options = Namespace(**{_dest(flags): _default(settings) for flags, settings in _GLOBAL})
     if name is None or not _global_words().parse(before, options):
         _global_parser().read(before, options)
@@ -136,7 +136,7 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def _split(argv: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
+def split(argv: Sequence[str]) -> tuple[list[str], str | None, list[str]]:
     """Global flags before the command, the command's name, and everything after it."""
     with_value = {flag for flags, settings in _GLOBAL if "action" not in settings for flag in flags}
     with_value |= {flag for flags, settings in _GLOBAL if settings.get("action") == "append" for flag in flags}
