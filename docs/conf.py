@@ -19,6 +19,9 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_block", "attrs_inline"]
 suppress_warnings = ["misc.highlighting_failure"]
 
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
 html_theme = "furo"
 html_title = "envkit"
 html_static_path = ["_static"]

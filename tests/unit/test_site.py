@@ -1,6 +1,6 @@
 """The documentation as a site: built without a warning, complete, from nowhere else, and good to look at.
 
-The pictures are kept in the directory that SCREENSHOTS names, else with the test's other files.
+The pictures are kept in the directory that ENVKIT_SCREENSHOTS names, else with the test's other files.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("pictures"))
+    place = Path(os.environ.get("ENVKIT_SCREENSHOTS") or tmp_path_factory.mktemp("pictures"))
     place.mkdir(parents=True, exist_ok=True)
     return place
 
