@@ -8,7 +8,7 @@ from envkit.views.table import bytes_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from envkit.views.live.picture import Picture, Row
 
@@ -93,19 +93,16 @@ _DROPPED = ("restarts", "uptime", "ports", "memory", "cpu", "health")
 def fitting(rows: Sequence[Row], width: int, gap: int = 2) -> list[Column]:
     """The columns for these rows in width characters, gap between two. The service and its state always stay."""
     chosen = {column.key: column for column in _WHOLE}
+    widths = {column.key: width_of(column, rows) + gap for column in _WHOLE}
     for column in _SHORTER:
-        if _width(chosen.values(), rows, gap) <= width:
+        if sum(widths.values()) <= width:
             break
-        chosen[column.key] = column
+        chosen[column.key], widths[column.key] = column, width_of(column, rows) + gap
     for key in _DROPPED:
-        if _width(chosen.values(), rows, gap) <= width:
+        if sum(widths.values()) <= width:
             break
-        del chosen[key]
+        del chosen[key], widths[key]
     return list(chosen.values())
-
-
-def _width(columns: Iterable[Column], rows: Sequence[Row], gap: int) -> int:
-    return sum(width_of(column, rows) + gap for column in columns)
 
 
 def width_of(column: Column, rows: Sequence[Row]) -> int:

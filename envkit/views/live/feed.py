@@ -27,7 +27,7 @@ KEPT = 1000
 """So many lines of each instance are kept."""
 
 _STATES, _USAGE, _DRIFT, _LOGS = 1.0, 2.0, 5.0, 2.0  # seconds between two questions, at least
-_SHARE = 0.005  # of a core, that each question may take
+_SHARE = 0.004  # of a core, that each question may take
 
 
 class Journal:
@@ -40,6 +40,9 @@ class Journal:
     def add(self, line: str) -> None:
         self.lines.append(line)
         self.number += 1
+
+
+_EMPTY = Journal()
 
 
 class Feed:
@@ -91,7 +94,7 @@ class Feed:
 
     def journal(self, address: str) -> Journal:
         """The lines of an instance; an empty one where there are none."""
-        return self._journals.get(address) or Journal()
+        return self._journals.get(address, _EMPTY)
 
     def _repeat(self, name: str, ask: Callable[[], None], pause: float) -> None:
         wake = self._wakes[name]

@@ -142,10 +142,11 @@ def changes(before: Sequence[Row], after: Sequence[Row]) -> list[tuple[str, str]
 
 
 def duration(seconds: float) -> str:
-    """How long, in at most two units: 42s, 12m, 3h 05m, 4d 2h."""
+    """How long, in at most two units: 40s, 12m, 3h 05m, 4d 2h. Seconds are told in steps of five from ten on: what
+    changes less often is drawn less often."""
     whole = int(seconds)
     if whole < 60:
-        return f"{whole}s"
+        return f"{whole if whole < 10 else whole - whole % 5}s"
     if whole < 3600:
         return f"{whole // 60}m"
     if whole < 86400:

@@ -53,20 +53,26 @@ class LogPane(RichLog):
             lines = list(journal.lines)
             self._number = journal.number
             for line in lines[-new:]:
-                self.write(log_line(line, colour=self._colour))
+                self._add(line)
 
     def write_anew(self, journal: Journal | None = None) -> None:
         """All of it, as after a change of width or of wrapping; at its end."""
         self._journal = journal or self._journal
+        if not self.size.width:
+            return  # on_resize() comes
         self.clear()
         self._number = self._journal.number
         self.auto_scroll = True
         for line in list(self._journal.lines):
-            self.write(log_line(line, colour=self._colour), scroll_end=True)
+            self._add(line, scroll_end=True)
+
+    def _add(self, line: str, scroll_end: bool | None = None) -> None:
+        text = log_line(line, colour=self._colour)
+        width = self.scrollable_content_region.width if self.wrap else text.cell_len
+        self.write(text, width=max(1, width), scroll_end=scroll_end)
 
     def on_resize(self, event: Resize) -> None:
-        if self._number:
-            self.write_anew()
+        self.write_anew()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)

@@ -6,7 +6,7 @@ import re
 
 from rich.text import Text
 
-from envkit.views.live.columns import Column, summary, width_of
+from envkit.views.live.columns import Column, summary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,22 +31,22 @@ class Paint:
         return "bold" if self._plain else self._colours[name]
 
 
-def cell(column: Column, row: Row, paint: Paint) -> Text:
-    """A cell of the table: state and health in the colour of what they mean."""
-    style = ""
+def cell(column: Column, text: str, style: str) -> Text:
+    return Text(text, style, justify="right" if column.right else "left", no_wrap=True)
+
+
+def cell_style(column: Column, row: Row, paint: Paint) -> str:
+    """State and health have the colour of what they mean; what does not run is dim."""
     if column.key == "state":
-        style = paint(_STATE.get(row.state, "error" if row.mood == "bad" else "dim"))
-    elif column.key == "health" and row.health:
-        style = paint({"healthy": "success", "unhealthy": "error"}.get(row.health, "warning"))
-    elif column.key == "service":
-        style = "bold"
-    elif not row.alive:
-        style = "dim"
-    return Text(column.cell(row), style, justify="right" if column.right else "left", no_wrap=True)
+        return paint(_STATE.get(row.state, "error" if row.mood == "bad" else "dim"))
+    if column.key == "health" and row.health:
+        return paint({"healthy": "success", "unhealthy": "error"}.get(row.health, "warning"))
+    if column.key == "service":
+        return "bold"
+    return "" if row.alive else "dim"
 
 
-def head(column: Column, rows: Sequence[Row]) -> Text:
-    width = width_of(column, rows)
+def head(column: Column, width: int) -> Text:
     return Text(column.head.rjust(width) if column.right else column.head.ljust(width), no_wrap=True)
 
 
