@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from envkit.errors import UnsupportedError, UsageError
 
 TYPE_CHECKING = False
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from envkit.host.home import Home
 
 NAMES = ("embedded", "docker", "podman", "swarm", "kubernetes", "memory")
+_SYSTEMS = {"darwin": "macOS", "win32": "Windows", "cygwin": "Windows"}
 _memories: dict[str, Memory] = {}
 
 
@@ -27,6 +30,11 @@ def select_backend(name: str, home: Home, place: Mapping[str, Any] | None = None
     """
     match name:
         case "embedded":
+            if sys.platform != "linux":
+                raise UnsupportedError(
+                    "The embedded backend needs Linux", f"this machine runs {_SYSTEMS.get(sys.platform, sys.platform)}",
+                    "give --backend docker (or ENVKIT_BACKEND=docker), or name a place of `targets:` with --target",
+                )  # fmt: skip
             from envkit.backend.embedded.backend import Embedded
 
             return Embedded(home)

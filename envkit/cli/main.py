@@ -109,11 +109,22 @@ def _unforeseen(error: Exception, terminal: Terminal) -> int:
 
         where = f": {error.filename}" if error.filename is not None else ""
         terminal.err(f"{style('error', 'bold', 'red')}: {error.strerror}{where}")
-        terminal.err(f"  {style('help:', 'cyan')} {way_out(error)}")
+        terminal.err(f"  {style('help:', 'cyan')} {_of_home(error.filename) or way_out(error)}")
         return FAILED
     terminal.err(f"{style('error', 'bold', 'red')}: {type(error).__name__}: {error}")
     terminal.err("  This is a bug in envkit. Run the command again with --debug and report what it prints.")
     return FAILED
+
+
+def _of_home(path: object) -> str:
+    """What to do where envkit's own directory cannot be made or written to; "" for any other path."""
+    from envkit.host.home import Home
+
+    root = Home.from_environ(os.environ).root
+    if not isinstance(path, str) or not (f"{path}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path}/")):
+        return ""
+    who = "" if os.geteuid() == 0 else ", or run envkit with sudo"
+    return f"envkit keeps its state in {root}: let ENVKIT_HOME name a directory that can be written to{who}"
 
 
 def run() -> None:

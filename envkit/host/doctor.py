@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Iterator
 
 from envkit.errors import EnvkitError
@@ -39,7 +40,10 @@ class Finding:
 
 
 def probe(home: Home) -> list[Finding]:
-    """Everything, the required things first."""
+    """Everything, the required things first. On another system than Linux that is the one thing there is to say."""
+    if sys.platform != "linux":
+        way = "the embedded backend cannot work: give --backend docker, or name a place of `targets:` with --target"
+        return [Finding("Linux", False, f"this is {sys.platform}", consequence=way, required=True)]
     found = [*_tools(), *_libraries(), *_kernel(home), *_limits(home), *_network(), *_storage(home)]
     return sorted(found, key=lambda item: not item.required)
 

@@ -64,7 +64,8 @@ class Engine:
             return
         if os.geteuid() != 0:
             raise UnsupportedError(
-                "the embedded backend needs root", "its rootless form is not available yet", "run envkit with sudo"
+                "the embedded backend needs root", "its rootless form is not available yet",
+                "run envkit with sudo, or use an engine that you may use: --backend docker, --backend podman",
             )
         here, directory = _working_directory()
         try:
