@@ -54,7 +54,8 @@ def test_an_uptime_is_read_with_nanoseconds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.9, "0s"), (9, "9s"), (59, "55s"), (60, "1m"), (3600, "1h 00m"), (11100, "3h 05m"), (180000, "2d 2h")]
+    ("seconds", "text"),
+    [(0.9, "0s"), (9, "9s"), (59, "55s"), (60, "1m"), (3600, "1h 00m"), (11100, "3h 05m"), (180000, "2d 2h")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
