@@ -6,6 +6,12 @@ import base64
 import json
 import os
 
+from envkit.errors import EnvkitError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 HUB = "docker.io"
 
 
@@ -26,6 +32,22 @@ def auth_header(domain: str) -> dict[str, str]:
         user, _, password = base64.b64decode(auth).decode(errors="replace").partition(":")
         known |= {"username": user, "password": password}
     return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(known).encode()).decode()}
+
+
+def config_header(references: Sequence[str]) -> dict[str, str]:
+    """X-Registry-Config of a build, for the registries of its bases (Engine API, Image, Build)."""
+    from envkit.image.reference import parse
+
+    found = {}
+    for reference in references:
+        try:
+            domain = parse(reference).domain
+        except EnvkitError:
+            continue  # a stage's name, or what the builder refuses itself
+        if header := auth_header(domain).get("X-Registry-Auth"):
+            known = json.loads(base64.urlsafe_b64decode(header))
+            found[known["serveraddress"]] = known
+    return {"X-Registry-Config": base64.urlsafe_b64encode(json.dumps(found).encode()).decode()} if found else {}
 
 
 def auth_of(reference: str) -> dict[str, str]:

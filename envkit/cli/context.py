@@ -76,6 +76,12 @@ class Context:
                 raise UsageError(f"--context: {why}", hint="leave --context out, or give --backend docker as well")
             place = {"context": self.options.context}
         backend = select_backend(name, self.home, place)
+        if (builder := self.options.builder or self.environ.get("ENVKIT_BUILDER")) and builder != "envkit":
+            if builder != "engine" or name not in ("docker", "podman"):
+                raise UsageError(
+                    f"--builder {builder}: the {name} backend has no such builder", hint="leave it out: envkit builds"
+                )
+            backend.builder = builder  # type: ignore[attr-defined]
         if self.options.dry_run:
             from envkit.reconcile.dry import Dry
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from envkit.cli.parser import Parser
 
 BACKENDS = ("embedded", "docker", "podman", "swarm", "kubernetes")
+BUILDERS = ("envkit", "engine")
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
@@ -33,6 +34,8 @@ _GLOBAL: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
      {"choices": BACKENDS, "metavar": "BACKEND", "help": f"where it runs: {', '.join(BACKENDS)}"}),
     (("--target",), {"metavar": "NAME", "help": "a place of `targets:`"}),
     (("--context",), {"metavar": "NAME", "help": "the docker context whose engine is meant"}),
+    (("--builder",),
+     {"choices": BUILDERS, "metavar": "BUILDER", "help": "who builds Dockerfiles on Docker: envkit, engine"}),
     (("--parallel",), {"type": int, "metavar": "N", "help": "how much to do at once"}),
     (("--lock-timeout",), {"type": float, "metavar": "SECONDS", "help": "how long to wait for another envkit"}),
     (("--json",), {"action": "store_true", "help": "print JSON"}),

@@ -340,3 +340,44 @@ def test_registries_are_asked_as_the_pull_policy_says(site: Callable[..., Site],
     finally:
         there.run("down", "--timeout", "0").assert_success()
         registry.stop()
+
+
+def test_a_dockerfile_is_left_to_the_engines_own_builder(site: Callable[..., Site]) -> None:
+    dockerfile = """
+        FROM busybox:test AS base
+        ARG VERSION
+        COPY . /site/
+        RUN echo $VERSION > /version && cat /etc/hosts > /hosts
+        FROM base AS more
+        RUN echo more > /more
+        """
+    text = """
+        name: built
+        services:
+          web:
+            build: {context: app, target: base, args: {VERSION: "%s"}, labels: {team: x},
+                    extra_hosts: ["mirror.example=10.1.2.3"], network: none}
+            init: true
+            command: ["/bin/sleep", "1000"]
+        """
+    files = {"app/Dockerfile": dockerfile, "app/kept": "k", "app/left": "l", "app/.dockerignore": "left\nDockerfile\n"}
+    there = site({"compose.yaml": text % "one", **files})
+    flags = ("--builder", "engine")
+    made = there.run(*flags, "apply").assert_success()
+    assert "Step 1/" in made.stderr
+    shown = there.run("exec", "-T", "web", "sh", "-c", "cat /version /hosts; ls /site; ls /more").stdout
+    assert shown.startswith("one\n")
+    assert "10.1.2.3" in shown
+    assert shown.endswith("kept\n")
+    assert there.engine.docker("inspect", "-f", "{{index .Config.Labels \"team\"}}", "built-web").strip() == "x"
+    there.run(*flags, "plan", "--expect-no-changes").assert_success()
+    there.run("plan", "--expect-no-changes").assert_success()  # whoever built it
+    there.project.write({"compose.yaml": text % "two"})
+    there.run("apply", also={"ENVKIT_BUILDER": "engine"}).assert_success().assert_text("service.web replaced")
+    assert there.run("exec", "-T", "web", "cat", "/version").stdout == "two\n"
+    there.project.write({"app/Dockerfile": "FROM busybox:test AS base\nRUN echo about to fail && false\n"})
+    there.run(*flags, "apply").assert_failure("An image cannot be built", "about to fail")
+    there.project.write({"app/Dockerfile": "FROM busybox:test AS base\nRUN --mount=type=cache,target=/c true\n"})
+    there.run(*flags, "plan").assert_failure("`RUN --mount` needs BuildKit", "--builder engine")
+    refused = there.run("--backend", "embedded", *flags, "plan").assert_code(125)
+    refused.assert_text("the embedded backend has no such builder")

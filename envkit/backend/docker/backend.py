@@ -40,6 +40,8 @@ class Docker:
         self.name = name
         self._address = address
         self._seen: Seen | None = None
+        self.builder = ""
+        """engine: Dockerfiles are left to the engine's own builder."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -53,7 +55,8 @@ class Docker:
 
         in_place = PODMAN_IN_PLACE if self.name == "podman" else IN_PLACE
         return Capabilities(
-            self.name, in_place=in_place, check=lambda environment: check(self.engine, self.name, environment),
+            self.name, in_place=in_place,
+            check=lambda environment: check(self.engine, self.name, environment, builder=self.builder),
             alone=alone,
         )  # fmt: skip
 
@@ -76,7 +79,7 @@ class Docker:
 
         return opened(
             self.engine, self.home, environment, materials=materials, emit=emit, width=parallel,
-            lock_timeout=lock_timeout, seen=self._seen,
+            lock_timeout=lock_timeout, seen=self._seen, builder=self.builder,
         )  # fmt: skip
 
     def maintain(self, environment: str) -> None:

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from envkit.spec.environment import Environment, Resource
 
 
-def check(engine: Engine, backend: str, environment: Environment) -> Sequence[Diagnostic]:
-    """Everything about the environment that this engine cannot do."""
+def check(engine: Engine, backend: str, environment: Environment, *, builder: str = "") -> Sequence[Diagnostic]:
+    """Everything about the environment that this engine cannot do. builder: `engine` where it builds Dockerfiles."""
     found = list(features.check(DECLARATIONS[backend], environment, version=lambda: engine.version))
+    if builder == "engine":
+        from envkit.backend.docker.engine_build import problems
+
+        found += problems(environment)
     for resource in environment.services.values():
         found += _service(engine, resource)
         if backend == "docker" and not environment.hardened:

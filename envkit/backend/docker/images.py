@@ -125,9 +125,11 @@ class Supply:
     """Brings images into the engine."""
 
     def __init__(
-        self, engine: Engine, home: Home, environment: Environment, ledger: Ledger, materials: Materials, emit: Emit
-    ) -> None:
+        self, engine: Engine, home: Home, environment: Environment, ledger: Ledger, materials: Materials, emit: Emit,
+        builder: str = "",
+    ) -> None:  # fmt: skip
         self.engine = engine
+        self.builder = builder
         self.home = home
         self.environment = environment
         self.ledger = ledger
@@ -229,6 +231,8 @@ class Supply:
         return str(found["Id"])
 
     def _build(self, change: Change) -> str:
+        from envkit.backend.docker.engine_build import build as build_there
+        from envkit.backend.docker.engine_build import is_left_to
         from envkit.image.build import build
         from envkit.image.lockfile import of_project
         from envkit.image.store import Store
@@ -236,6 +240,12 @@ class Supply:
         resource = change.resource
         assert resource is not None
         spec: Any = resource.spec
+        if is_left_to(self.builder, resource):
+            build_there(
+                self.engine, spec, emit=self.emit, address=str(change.address), fresh="layers" in change.renew,
+                pull="bases" in change.renew,
+            )  # fmt: skip
+            return str(self.engine.get(f"/images/{quoted(str(spec['name']))}/json")["Id"])
         store, directory = Store(self.home), self.environment.directory
         known = {
             name: digest for name, kept in self.ledger.images.items()

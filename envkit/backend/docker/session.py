@@ -50,7 +50,7 @@ class DockerSession:
 
     def __init__(
         self, engine: Engine, home: Home, environment: Environment, *, materials: Materials, emit: Emit, width: int,
-        touched: float,
+        touched: float, builder: str = "",
     ) -> None:  # fmt: skip
         self.engine = engine
         self._touched = touched
@@ -58,7 +58,7 @@ class DockerSession:
         self.emit = emit
         self._width = max(1, width)
         self.ledger = Ledger(home, engine.address, environment.name)
-        self._supply = Supply(engine, home, environment, self.ledger, materials, emit)
+        self._supply = Supply(engine, home, environment, self.ledger, materials, emit, builder)
         self.services = Services(engine, environment, self.ledger, self._supply, materials, emit)
         self._objects = objects.Objects(engine, environment, self.ledger)
         self._ahead = Ahead(self.services)
@@ -184,9 +184,9 @@ def _is_oneoff(row: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def opened(
+def opened(  # noqa: PLR0913  (keyword-only: what a session needs to know)
     engine: Engine, home: Home, environment: Environment, *, materials: Materials, emit: Emit, width: int,
-    lock_timeout: float | None, seen: look.Seen | None = None,
+    lock_timeout: float | None, seen: look.Seen | None = None, builder: str = "",
 ) -> Iterator[DockerSession]:  # fmt: skip
     """Take the lock and clear away what a cut-off session left."""
     ledger = Ledger(home, engine.address, environment.name)
@@ -206,8 +206,9 @@ def opened(
         touched = before if lock.touched == made else lock.touched
     try:
         session = DockerSession(
-            engine, home, environment, materials=materials, emit=emit, width=width, touched=touched
-        )
+            engine, home, environment, materials=materials, emit=emit, width=width, touched=touched,
+            builder=builder,
+        )  # fmt: skip
         session.clear(seen)
         try:
             yield session

@@ -118,11 +118,12 @@ class Engine:
 
     def lines(
         self, method: str, path: str, /, body: Any = None, *, timeout: float | None = TIMEOUT,
-        headers: Mapping[str, str] | None = None, **query: Any,
+        headers: Mapping[str, str] | None = None, chunks: Iterable[bytes] | None = None, **query: Any,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """The JSON objects of a stream: progress of pulls and loads, events. One with the key `error` is raised."""
+        """The JSON objects of a stream: progress of pulls, loads and builds, events. One with the key `error` is
+        raised. chunks: the body, where it is no JSON."""
         answer = self._ask(
-            method, self._versioned(path), query, body=body, timeout=timeout, headers=headers, stream=True
+            method, self._versioned(path), query, body=body, raw=chunks, timeout=timeout, headers=headers, stream=True
         )  # fmt: skip
         yield from self._objects(answer, f"{method} {path}")
 
