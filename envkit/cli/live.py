@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from envkit.spec.environment import Environment
     from envkit.views.live.feed import Feed
 
+_PATIENCE = 4.0  # seconds; following ends so long after the last instance has gone
 _SHELL = "command -v bash >/dev/null 2>&1 && exec bash; exec sh"
 
 
@@ -130,6 +131,9 @@ def draw(context: Context, feed: Feed, keys: Keys, kind: str) -> str:
         context.terminal.err("Waiting for what was begun.")
     for thread in view.working:
         thread.join()
+    if not context.backend.instances(feed.environment.name):
+        feed.join(_PATIENCE)
+        context.backend.sweep()  # what was prepared for nothing
     return result or "failed"
 
 

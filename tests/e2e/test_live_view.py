@@ -129,6 +129,10 @@ def test_a_day_in_the_live_view(project: Make) -> None:
 
 def test_without_a_terminal_there_are_lines(project: Make) -> None:
     shop = project(SHOP)
+    with on_a_terminal(shop, "status", "--watch") as screen:
+        screen.wait_for("0 of 2 running", "absent", "to apply")
+        assert screen.leave("q") == 0
+    assert not os.path.ismount(f"{shop.home}/run/ns"), "looking at nothing leaves nothing"
     text = shop.run("status").assert_success().stdout
     assert "0 of 2 running" in text and "absent" in text
     shop.run("up", "--view").assert_code(125).assert_text("--view needs a terminal")

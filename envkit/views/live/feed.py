@@ -65,6 +65,7 @@ class Feed:
         self._journals: dict[str, Journal] = defaultdict(Journal)
         self._ended = threading.Event()
         self._wakes: dict[str, threading.Event] = {}
+        self._threads: list[threading.Thread] = []
         self.picture = Picture(environment.name, backend.name)
 
     def look(self) -> Picture:
@@ -81,11 +82,18 @@ class Feed:
             questions += [("usage", self._ask_usage, _USAGE), ("logs", self._ask_logs, _LOGS)]
         for name, ask, pause in questions:
             self._wakes[name] = threading.Event()
-            threading.Thread(target=self._repeat, args=(name, ask, pause), name=name, daemon=True).start()
+            asking = threading.Thread(target=self._repeat, args=(name, ask, pause), name=name, daemon=True)
+            self._threads.append(asking)
+            asking.start()
 
     def end(self) -> None:
         self._ended.set()
         self.hurry()
+
+    def join(self, timeout: float) -> None:
+        """After end(): wait for the last answers; one that follows lines may not come."""
+        for asking in self._threads:
+            asking.join(timeout)
 
     def hurry(self) -> None:
         """Something has been done: ask now."""
