@@ -74,8 +74,8 @@ def _flags(actions: list[argparse.Action]) -> Iterator[str]:
         if not names:
             yield f"| `{_cell(_word(item))}` | {_cell(_help(item))} |"
             continue
-        value = "" if item.nargs == 0 else f" `{_value(item)}`"
-        yield f"| {names}{_cell(value)} | {_cell(_help(item))} |"
+        value = "" if item.nargs == 0 else " " + _cell(" | ".join(f"`{one}`" for one in _value(item).split("|")))
+        yield f"| {names}{value} | {_cell(_help(item))} |"
     yield ""
 
 

@@ -7,6 +7,7 @@ Messages are JSON that ends in a zero byte, read by the browser from descriptor 
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import signal
@@ -19,6 +20,15 @@ _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"
           "--no-first-run", "--disable-background-networking", "--disable-extensions")  # fmt: skip
 
 
+def _pipe() -> tuple[int, int]:
+    """Its ends, both above the descriptors that mean something to the browser."""
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high[0], high[1]
+
+
 class Browser:
     """One browser with one page. A context manager: at its end every process of the browser is gone."""
 
@@ -28,8 +38,8 @@ class Browser:
         self.requested: list[str] = []
 
     def __enter__(self) -> Browser:
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
+        theirs_in, ours_out = _pipe()
+        ours_in, theirs_out = _pipe()
         argv = [PROGRAM, *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"]
         script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out} {theirs_in}<&- {theirs_out}>&-'
         self._process = subprocess.Popen(
