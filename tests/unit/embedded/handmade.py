@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from envkit.backend.embedded import instance, record, supervision
+from envkit.backend.embedded import instance, record, supervision, teardown
 from envkit.backend.embedded.record import Record
+from envkit.host import mounts as mounts_of_host
 from envkit.host import proc
 from envkit.host.cgroups import Cgroups
 from envkit.host.home import Home
@@ -53,6 +54,7 @@ def make(home: Home, service: str, argv: list[str], *, start: bool = True, repli
         **{"stop_grace": 0.2, **fields},
     )  # fmt: skip
     make_root(Path(directory, "rootfs"))
+    mounts_of_host.bind(made.root, made.root)  # as an image's: what has no mount is taken for what a reboot left
     caps = ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE"]
     config = {
         "ociVersion": "1.0.0",
@@ -117,6 +119,7 @@ def clean_up(home: Home) -> None:
     for row in rows:
         instance.forget(row)
     wait_for(lambda: not any(instance.monitor_is_alive(row) for row in rows), "the end of every conmon")
+    teardown.unmount_below([row.directory for row in rows])
     for row in rows:
         shutil.rmtree(row.directory)
     Cgroups.of(home).remove_environment("shop")
