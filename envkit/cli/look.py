@@ -98,7 +98,11 @@ def port(context: Context) -> int:
             for text in row.ports:
                 if text.endswith(wanted):
                     place = text.removesuffix(wanted)
-                    context.terminal.out(place if ":" in place else f"0.0.0.0:{place}")
+                    address, _, published = (place if ":" in place else f"0.0.0.0:{place}").rpartition(":")
+                    if context.json:
+                        context.print_json({"address": address.strip("[]"), "port": int(published)})
+                    else:
+                        context.terminal.out(f"{address}:{published}")
                     return 0
     detail = f"{options.service} does not publish {number}/{protocol}"
     raise NotFoundError("no such published port", detail, "`envkit ps` shows the published ports")

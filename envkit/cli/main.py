@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from envkit.views.terminal import Terminal
 
-_NOT_DRY = frozenset({"build", "pull", "push", "lock", "image", "gc", "watch"})
+_NOT_DRY = frozenset({"build", "pull", "push", "lock", "image", "watch"})
 """What works on files and the store, beside the backend that a dry run replaces."""
 FAILED, USAGE, INTERRUPTED = 1, 125, 130
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
