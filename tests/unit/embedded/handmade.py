@@ -106,6 +106,13 @@ def log_text(made: Record) -> str:
     return ""
 
 
+def remove(rows: list[Record]) -> None:
+    """Unmount and remove the directories of dead instances."""
+    teardown.unmount_below([row.directory for row in rows])
+    for row in rows:
+        shutil.rmtree(row.directory)
+
+
 def clean_up(home: Home) -> None:
     """End and remove everything of the environment."""
     rows = record.load_all(home, "shop")
@@ -119,9 +126,7 @@ def clean_up(home: Home) -> None:
     for row in rows:
         instance.forget(row)
     wait_for(lambda: not any(instance.monitor_is_alive(row) for row in rows), "the end of every conmon")
-    teardown.unmount_below([row.directory for row in rows])
-    for row in rows:
-        shutil.rmtree(row.directory)
+    remove(rows)
     Cgroups.of(home).remove_environment("shop")
     Engine(home).release()
 

@@ -13,7 +13,7 @@ from envkit.backend.embedded import events, health, instance, restart, supervisi
 from envkit.backend.embedded.logs import logs
 from envkit.host import proc
 from envkit.host.home import Home
-from tests.unit.embedded.handmade import in_engine, log_text, make, supervise, wait_for
+from tests.unit.embedded.handmade import in_engine, log_text, make, remove, supervise, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -251,9 +251,7 @@ def test_it_is_small_and_sleeps_and_goes_with_the_last_instance(tmp_path: Path) 
         instance.kill_all([made])
         instance.forget(made)
         wait_for(lambda: not instance.monitor_is_alive(made), "the end of conmon")
-        import shutil
-
-        shutil.rmtree(made.directory)
+        remove([made])
         wait_for(lambda: not supervision.is_running(home, "shop"), "the supervisor's own end")
         assert Path(home.environment("shop"), "supervisor.log").read_text() == ""
 
