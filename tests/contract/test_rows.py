@@ -96,11 +96,11 @@ def test_a_swarm_keeps_networks(manager: Engine, feature: Feature) -> None:
 DOCKER_ELSEWHERE = {
     "service.replicas", "service.mode:global", "service.update.parallelism", "service.update.order",
     "service.update.delay", "service.update.monitor", "service.update.failure_action",
-    "service.update.max_failure_ratio", "service.rollback", "service.deploy_labels", "service.post_start",
-    "service.pre_stop", "service.platform", "service.container_name", "service.links", "service.external_links",
-    "service.reservations.cpus", "service.reservations.generic_resources", "service.reservations.devices",
-    "service.ports[].mode", "service.gpus", "service.networks.", "service.volumes_from", "service.runtime",
-    "service.storage_opt", "service.cgroup", "service.limits.blkio",
+    "service.update.max_failure_ratio", "service.rollback", "service.deploy_labels", "service.pre_start",
+    "service.post_start", "service.pre_stop", "service.platform", "service.container_name", "service.links",
+    "service.external_links", "service.reservations.cpus", "service.reservations.generic_resources",
+    "service.reservations.devices", "service.ports[].mode", "service.gpus", "service.networks.",
+    "service.volumes_from", "service.runtime", "service.storage_opt", "service.cgroup", "service.limits.blkio",
 }
 """Honoured by envkit itself (rollouts, hooks), in the query (names, platforms), by a call of its own (attachments),
 without any key of a container, or as the machine's kernel and file system allow."""

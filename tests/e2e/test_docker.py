@@ -381,3 +381,34 @@ def test_a_dockerfile_is_left_to_the_engines_own_builder(site: Callable[..., Sit
     there.run(*flags, "plan").assert_failure("`RUN --mount` needs BuildKit", "--builder engine")
     refused = there.run("--backend", "embedded", *flags, "plan").assert_code(125)
     refused.assert_text("the embedded backend has no such builder")
+
+
+def test_containers_run_before_a_service_does(site: Callable[..., Site]) -> None:
+    there = site({"compose.yaml": """
+        name: before
+        services:
+          web:
+            image: busybox:test
+            init: true
+            command: ["/bin/sleep", "1000"]
+            volumes: ["data:/data"]
+            deploy: {replicas: 2}
+            pre_start:
+              - command: ["/bin/sh", "-c", "echo once >> /data/log; echo said"]
+              - command: ["/bin/sh", "-c", "echo each >> /data/log"]
+                per_replica: true
+        volumes: {data: {}}
+        """})
+    there.run("apply").assert_success().assert_text("said")
+    read = ("exec", "-T", "web", "cat", "/data/log")
+    assert sorted(there.run(*read).stdout.split()) == ["each", "each", "once"]
+    there.run("plan", "--expect-no-changes").assert_success()
+    there.run("apply", "--scale", "web=3").assert_success()
+    assert sorted(there.run(*read).stdout.split()) == ["each", "each", "each", "once"]
+    assert len(there.containers()) == 3
+    there.project.write({"compose.yaml": """
+        name: before
+        services:
+          web: {image: "busybox:test", command: [sleep, "9"], pre_start: [{command: ["/bin/sh", "-c", "exit 17"]}]}
+        """})
+    there.run("apply").assert_failure("pre_start[0] ended with exit code 17")

@@ -11,9 +11,6 @@ _PAUSES = "the engine has its own pauses between restarts"
 _NO_STORE = "a single engine has no store of its own"
 
 _LIMITS = {
-    "service.pre_start": cannot(
-        "containers that run before a service does are not made here",
-        "write a service of its own that others wait for: `condition: service_completed_successfully`"),
     "service.annotations": not_quite("the engine does not know them yet", _UPGRADE, since=(1, 43)),
     "service.restart.delay": not_quite(_PAUSES, "take it away"),
     "service.restart.window": not_quite(_PAUSES, "take it away"),

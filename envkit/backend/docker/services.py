@@ -73,6 +73,7 @@ class Services:
         self._oneoffs: list[Mapping[str, Any]] = []
         self._images: dict[str, Mapping[str, Any]] = {}
         self.place = places.place_of(environment)
+        self.before = hooks.PreStart(self)
         self.take: Callable[[Address], Made | None] = lambda address: None
         """What was made ahead for an address."""
         self.note_stopped: Callable[[Address], None] = lambda address: None
@@ -149,7 +150,7 @@ class Services:
                 leaving = self._step_aside(old, change, resource)
             self.settle(made)
             if change.start:
-                hooks.pre_start(self, change.address, resource)
+                self.before.run(change.address, resource)
                 self.start(made.identity, change.address)
             if leaving is not None:
                 leaving.finish()
@@ -169,6 +170,7 @@ class Services:
             change.address, resource, old, renew=change.drop_anonymous, scratch=True, digest=change.image_digest
         )
         try:
+            self.before.run(change.address, resource)
             self.start(made.identity, change.address)
             hooks.post_start(self.engine, made.identity, resource.spec, change.address, self.emit)
             succession.watch(self, change, made.identity)

@@ -131,6 +131,8 @@ class DockerSession:
                 self.ledger.note_owed(change.address, paths)
         self.ledger.save()
         self._leaving.announce(changes)
+        moving = {change.address for change in changes if _makes(change) or change.action is Action.DELETE}
+        self.services.before.standing = {item.name for item in self.services.present if item not in moving}
         if any(change.address.kind == "network" for change in changes):  # which an engine takes longest to make
             self._coming = [change for change in changes if _makes(change)]
 

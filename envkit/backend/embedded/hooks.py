@@ -11,6 +11,7 @@ import threading
 
 from envkit.backend.embedded import instance
 from envkit.backend.embedded import record as records
+from envkit.backend.prestart import spec_of
 from envkit.errors import ApplyError, EnvkitError
 from envkit.events import Event, EventKind
 
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from envkit.events import Emit
 
 _LINES = 20  # of a hook's output that an error shows
-_NOT_ITS_OWN = frozenset({
-    "pre_start", "post_start", "pre_stop", "container_name", "replicas", "restart", "healthcheck", "ports", "expose",
-    "update", "rollback", "mode", "placement", "deploy_labels", "tty", "stdin_open", "hostname",
-})  # fmt: skip
-_FIXED = frozenset({"aliases", "ipv4_address", "ipv6_address", "mac_address", "link_local_ips"})
 
 
 # -- commands in a running instance
@@ -173,24 +169,6 @@ class PreStart:
 
 def _hooks(job: Job) -> Sequence[Mapping[str, Any]]:
     return job.record.spec.get("pre_start") or () if job.record is not None else ()
-
-
-def spec_of(service: Mapping[str, Any], hook: Mapping[str, Any]) -> dict[str, Any]:
-    """The canonical spec of a `pre_start` hook's container. Pure."""
-    spec = {key: value for key, value in service.items() if key not in _NOT_ITS_OWN}
-    spec |= {key: value for key, value in hook.items() if key not in ("per_replica", "mounts")}
-    own = hook.get("mounts") or ()
-    targets = {row["target"] for row in own}
-    mounts = [*(row for row in service.get("mounts") or () if row["target"] not in targets), *own]
-    if mounts:
-        spec["mounts"] = sorted(mounts, key=lambda row: str(row["target"]).rstrip("/").count("/"))
-    if networks := spec.get("networks"):
-        spec["networks"] = {
-            key: {name: value for name, value in (item or {}).items() if name not in _FIXED}
-            for key, item in networks.items()
-        }
-    spec["logging"] = {"driver": "json-file"}
-    return spec
 
 
 def _record(
