@@ -7,20 +7,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.contract.rig import give_image
 from tests.support.certificates import authority, certificate, client
+from tests.support.docker_site import Site
 from tests.support.dockerd import Dockerd
-from tests.support.project import Outcome, Project
+from tests.support.project import Project
 from tests.support.proxy import Proxy
 from tests.support.registry import Registry
 
 pytestmark = [pytest.mark.root, pytest.mark.dockerd]
 PORT = 18937
-COMPOSE = Path(sys.executable).parent / "docker-compose"
 LOOP = """["/bin/sh", "-c", "echo $$NAME; trap 'exit 0' TERM; while :; do sleep 0.05; done"]"""
 
 
@@ -40,31 +39,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dockerd]:
         yield made
     finally:
         made.stop()
-
-
-class Site:
-    """A project, and the ways to it."""
-
-    def __init__(self, project: Project, engine: Dockerd) -> None:
-        self.project, self.engine = project, engine
-
-    def run(self, *words: str, host: str = "", also: Mapping[str, str] | None = None, **more: Any) -> Outcome:
-        variables = {"DOCKER_HOST": host or f"unix://{self.engine.socket}", "ENVKIT_BACKEND": "docker", **(also or {})}
-        return self.project.run(*words, variables=variables, **more)
-
-    def compose(self, *words: str) -> str:
-        done = subprocess.run(
-            [COMPOSE, *words], cwd=self.project.directory, env=self.engine.environ, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
-
-    def containers(self) -> dict[str, str]:
-        """Name -> id and the moment of the last start."""
-        names = self.engine.docker("ps", "-a", "--format", "{{.Names}}").split()
-        form = "{{.Id}} {{.State.StartedAt}}"
-        return {name: self.engine.docker("inspect", "--format", form, name).strip() for name in names}
 
 
 @pytest.fixture
