@@ -155,7 +155,10 @@ def page() -> str:
 def _page() -> Iterator[str]:
     yield "# Diagnostics\n"
     yield "What envkit says about files that it cannot take as they are, generated from what the program knows. Each"
-    yield "has a code, which stands in the message (`error[unknown-key]`), and a number; neither ever changes its meaning."
+    yield (
+        "has a code, which stands in the message (`error[unknown-key]`), and a number; neither ever changes its "
+        "meaning."
+    )
     yield "`envkit explain unknown-key` and `envkit explain E0301` print the same in the terminal, and"
     yield "`envkit explain --list` one line for each.\n"
     part = 0
