@@ -4,6 +4,7 @@ told, and the engine has kept it."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,10 @@ def test_a_swarm_keeps_networks(manager: Engine, feature: Feature) -> None:
     sent = swarm_encode.network("rows", {"name": "row", **feature.example}, {})
     identity = manager.post("/networks/create", sent)["Id"]
     try:
-        kept = manager.get(f"/networks/{identity}", scope="swarm")
+        deadline = time.monotonic() + 10
+        while not (kept := manager.get(f"/networks/{identity}", scope="swarm"))["Driver"]:  # its allocator's to fill in
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert kept["Driver"] == "overlay"
         for key in ("Internal", "Attachable", "EnableIPv6"):
             assert kept[key] == sent[key], key
