@@ -1,5 +1,6 @@
 # make run    set this machine up and start the main example
 # make test   set this machine up and run the tests (`pytest -m apps` has the large applications)
+# make test-long  the rest of what CI runs: real clusters and engines, faults, load
 # make test-vm  the tests that boot virtual machines (control groups of version 2)
 # make check  lint and types only
 # make docs   the documentation as a site, in site/
@@ -9,7 +10,7 @@ VENV := .venv
 ENVKIT := $(abspath $(VENV)/bin/envkit)
 EXAMPLE := examples/guestbook
 
-.PHONY: run test test-vm check docs bench stop setup setup-test clean
+.PHONY: run test test-long test-vm check docs bench stop setup setup-test clean
 
 run: setup
 	@EXAMPLE=$(EXAMPLE) ENVKIT=$(ENVKIT) sh .ci/run-example
@@ -19,6 +20,9 @@ stop:
 
 test: setup-test
 	@PYTHON=$(VENV)/bin/python sh .ci/tests
+
+test-long: setup-test
+	@PYTHON=$(VENV)/bin/python sh .ci/tests -m 'long and not apps and not faults'
 
 test-vm: setup-test
 	@sh .ci/packages vm

@@ -13,7 +13,7 @@ from tests.contract.rig import Rig, docker_rig, give_image
 from tests.contract.test_contract import NAMES, contract
 from tests.support.podman import Podman
 
-pytestmark = [pytest.mark.root, pytest.mark.podman]
+pytestmark = [pytest.mark.root, pytest.mark.podman, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.contract.rig import IMAGE, give_image
 from tests.support.dockerd import Dockerd
 from tests.support.swarm import swarm
 
-pytestmark = [pytest.mark.root, pytest.mark.dockerd]
+pytestmark = [pytest.mark.root, pytest.mark.dockerd, pytest.mark.long]
 
 BASE = {"image": IMAGE, "replicas": 1, "restart": {"policy": "always"}}
 

@@ -13,7 +13,7 @@ from tests.contract.swarm_rig import swarm_rig
 from tests.contract.test_contract import contract
 from tests.support.swarm import swarm
 
-pytestmark = [pytest.mark.root, pytest.mark.dockerd]
+pytestmark = [pytest.mark.root, pytest.mark.dockerd, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.support.project import Project
 from tests.support.proxy import Proxy
 from tests.support.registry import Registry
 
-pytestmark = [pytest.mark.root, pytest.mark.dockerd]
+pytestmark = [pytest.mark.root, pytest.mark.dockerd, pytest.mark.long]
 PORT = 18937
 LOOP = """["/bin/sh", "-c", "echo $$NAME; trap 'exit 0' TERM; while :; do sleep 0.05; done"]"""
 

@@ -14,7 +14,7 @@ from tests.support.faults import BROKEN, FULL, KILL, Bench, Chooser, every, spre
 from tests.support.scenarios import SCENARIOS
 from tests.support.warm import Warm
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 SAMPLE = {
     "apply": spread(KILL=5, ENOSPC=2, EIO=1),

@@ -14,7 +14,7 @@ from tests.support.faults import Bench, compared
 from tests.support.scenarios import SCENARIOS
 from tests.support.warm import Warm
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 KILLED, FULL = "signal=KILL", "error=ENOSPC"
 SAMPLE = [("rename", 0.5, KILLED), ("mount", 0.4, FULL), ("write", 0.7, FULL), ("send", 0.6, KILLED)]

@@ -18,7 +18,7 @@ from tests.support.boxes import box_home
 from tests.support.project import Project
 from tests.support.warm import Warm
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 laws = settings(
     max_examples=int(os.environ.get("ENVKIT_REAL_EXAMPLES", "10")), deadline=None, database=None, derandomize=True,

@@ -20,7 +20,7 @@ from tests.support.images import busybox_image
 from tests.support.project import Project
 from tests.support.swarm import Swarm, swarm
 
-pytestmark = [pytest.mark.root, pytest.mark.dockerd]
+pytestmark = [pytest.mark.root, pytest.mark.dockerd, pytest.mark.long]
 
 LOOP = "trap 'exit 0' TERM; echo begun; while :; do sleep 0.05; done"
 FILE = """\

@@ -61,6 +61,7 @@ def test_the_tutorial(reader):
 GUIDES = ("secrets", "health", "ports", "debug", "targets", "develop", "space", "updates", "ci")
 
 
+@pytest.mark.long
 def test_the_guides(reader):
     """One after the other, beginning with what the tutorial describes."""
     for step in steps("tutorial.md"):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.project import Project
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 ROUNDS = int(os.environ.get("ENVKIT_ROUNDS", "20"))
 FILES = {"envkit.yaml": """

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.boxes import LOOP
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 FILE = """
 name: updates

@@ -15,7 +15,7 @@ from tests.support.instances import run, staged
 from tests.support.isolation import isolated
 from tests.support.stage import LOOP, service
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 USUAL = 1500
 REQUESTS = int(os.environ.get("ENVKIT_LOAD_REQUESTS", USUAL))
