@@ -11,7 +11,6 @@ from envkit.spec.resources import Config, EnvironmentVolume, Include, LanguageMo
 from envkit.spec.service import EnvironmentService, Job, Service
 from envkit.spec.vocabulary import MapOrSet, Name, Section, TextOrTexts, key
 
-
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,15 +17,15 @@ pytestmark = [pytest.mark.root, pytest.mark.podman, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: Any) -> Iterator[Podman]:
-    """An engine that has the image of the services."""
-    folder: Path = tmp_path_factory.mktemp("podman")
-    made = Podman(folder / "engine")
-    try:
-        give_image(str(made.socket), str(folder / "images"))
-        yield made
-    finally:
-        made.stop()
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    """An engine that has the image of the services. Podman takes no path of more than 50 characters."""
+    with tempfile.TemporaryDirectory(prefix="ekp", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
+        made = Podman(Path(folder) / "e")
+        try:
+            give_image(str(made.socket), str(tmp_path_factory.mktemp("images")))
+            yield made
+        finally:
+            made.stop()
 
 
 @pytest.mark.parametrize("test", contract, ids=NAMES)

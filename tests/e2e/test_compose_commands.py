@@ -203,7 +203,7 @@ def test_flags_that_exclude_each_other(project: Make) -> None:
     shop = project(SHOP)
     for words in (
         ("up", "-d", "--abort-on-container-exit"), ("up", "--wait", "--attach", "web"), ("up", "--build", "--no-build"),
-        ("up", "--force-recreate", "--no-recreate"), ("run", "-P", "-p", "1:1", "web"), ("up", "--watch"),
+        ("up", "--force-recreate", "--no-recreate"), ("run", "-P", "-p", "1:1", "web"), ("up", "--watch", "-d"),
         ("up", "--scale", "web"), ("ps", "--filter", "name=x"), ("ps", "--format", "{{.Nope"),
         ("pull", "--dry-run"),
     ):  # fmt: skip

@@ -205,7 +205,7 @@ def test_a_connection_cut_in_mid_apply(site: Callable[..., Site], tmp_path: Path
 
 
 def test_an_engine_that_restarts_in_mid_apply(tmp_path: Path) -> None:
-    engine = Dockerd(tmp_path / "engine")
+    engine = Dockerd(tmp_path / "e")
     try:
         give_image(str(engine.socket), str(tmp_path / "images"))
         many = Site(Project(tmp_path, MANY), engine)

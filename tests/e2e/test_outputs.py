@@ -20,7 +20,7 @@ pytestmark = pytest.mark.root
 FILE = f"""
 name: outputs
 services:
-  web: {{image: "box:1", command: [/bin/sh, -c, {LOOP!r}], ports: ["18492:80"], volumes: ["data:/data"]}}
+  web: {{image: "box:1", command: [/bin/sh, -c, {LOOP!r}], ports: ["18497:80"], volumes: ["data:/data"]}}
 volumes: {{data: {{}}}}
 targets: {{here: {{backend: embedded}}, there: {{backend: embedded}}}}
 """
@@ -126,7 +126,7 @@ def as_text(there: Project) -> dict[str, tuple[int, str, str]]:
 
 
 def test_a_port_as_data(as_json):
-    assert json.loads(as_json["port web 80"][1]) == {"address": "127.0.0.1", "port": 18492}
+    assert json.loads(as_json["port web 80"][1]) == {"address": "127.0.0.1", "port": 18497}
 
 
 def values(text: str) -> list[Any]:

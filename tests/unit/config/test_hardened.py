@@ -119,8 +119,8 @@ def test_what_everybody_mounts_is_not_refused_when_read_only(tmp_path: Path, sou
 
 
 def test_a_project_below_a_sensitive_directory_may_mount_itself(tmp_path: Path) -> None:
-    from envkit.config.hardened import _is_sensitive
+    from envkit.config.hardened import is_sensitive
 
-    assert not _is_sensitive("/etc/shop/data", "/etc/shop")
-    assert _is_sensitive("/etc/shadow", "/etc/shop")
-    assert not _is_sensitive("/root/shop/data", "/root/shop")
+    assert not is_sensitive("/etc/shop/data", "/etc/shop")
+    assert is_sensitive("/etc/shadow", "/etc/shop")
+    assert not is_sensitive("/root/shop/data", "/root/shop")
