@@ -185,11 +185,10 @@ class Cgroups:
     def remove_environment(self, environment: str) -> None:
         """Remove what `prepare` and `adopt` made, and the installation's own group when it is empty."""
         deadline = time.monotonic() + _REMOVAL
-        own = str(os.getpid())
         for top in self.tops:
             monitors = f"{top}{self.parent}/{environment}/monitors"
-            if own in read(monitors, "cgroup.procs").split():  # a supervisor's child lies where the supervisor did
-                join(top, os.getpid())
+            for pid in read(monitors, "cgroup.procs").split():  # ends by itself: a supervisor that came late, its child
+                join(top, int(pid))
             _remove(monitors, deadline)  # a monitor may be about to end
             for part in (f"/{environment}", ""):
                 _remove_empty(top + self.parent + part)

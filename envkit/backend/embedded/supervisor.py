@@ -218,7 +218,7 @@ def main() -> NoReturn:
     os.chdir("/")
     os.umask(0o077)
     for directory in sys.argv[4:]:
-        join(directory, os.getpid())
+        join(directory, os.getpid(), make=False)  # absent: the environment has gone
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     home, lock = Home(root), Lock(lock_path(Home(root), what), {"version": __version__})
